@@ -1,0 +1,1 @@
+"""Headrace runs Python functions as flows and tells the truth about them."""

@@ -1,0 +1,193 @@
+"""Every error that a user of Headrace can catch.
+
+::
+
+    HeadraceError
+    ├── SettingError              a setting holds something it cannot hold
+    ├── ParameterTypeError        a flow's argument does not fit its type hint
+    ├── ParameterBindError        a call does not fit the function's signature
+    ├── MissingContextError       something needs a running flow or task and there is none
+    ├── MissingResult             a run's value is asked for that is not held any more
+    ├── UnfinishedRun             a result is asked of a run that has not ended
+    ├── FailedRun                 a run failed and left no exception to raise
+    ├── CrashedRun                a run ended without reporting
+    │   └── CrashedTaskError      the process of a task died (ProcessPoolTaskRunner)
+    ├── CancelledRun              a run was cancelled
+    ├── UpstreamTaskError         a task did not start because one that it needs did not complete
+    ├── FlowRunTimeout, TaskRunTimeout   ``timeout_seconds`` passed (also ``TimeoutError``)
+    ├── JournalError              a journal cannot be read or written
+    │   └── OffsetMismatch        bytes were shipped to the wrong place; ``expected`` says the right one
+    └── ApiError                  the server refused a request; ``status`` and ``body`` say why
+        ├── ObjectNotFound        404
+        ├── ObjectAlreadyExists   409
+        └── ServerUnavailable     no answer at all, or 5xx after retries
+
+    TerminationSignal (BaseException)   the run was told to end; ``except Exception`` does not swallow it
+
+Each class has a stable ``code`` for support and for REST bodies.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HeadraceError(Exception):
+    """Base of every error that Headrace raises for a user to catch."""
+
+    code: ClassVar[str] = "error"
+
+
+class SettingError(HeadraceError):
+    """A setting holds a value that it cannot hold."""
+
+    code = "setting"
+
+
+class ParameterTypeError(HeadraceError):
+    """An argument of a flow does not fit its type hint; the text names each field and the reason."""
+
+    code = "parameter-type"
+
+
+class ParameterBindError(HeadraceError, TypeError):
+    """A call does not fit the signature of the flow or task."""
+
+    code = "parameter-bind"
+
+
+class MissingContextError(HeadraceError, RuntimeError):
+    """A function was called that only works inside a flow or task run."""
+
+    code = "missing-context"
+
+
+class MissingResult(HeadraceError):
+    """The run ended, and its value is not held by this process."""
+
+    code = "missing-result"
+
+
+class UnfinishedRun(HeadraceError):
+    """A result was asked of a run that has not ended yet."""
+
+    code = "unfinished-run"
+
+
+class FailedRun(HeadraceError):
+    """A run failed and no exception of its own is at hand."""
+
+    code = "failed-run"
+
+
+class CrashedRun(HeadraceError):
+    """A run ended without reporting its own end."""
+
+    code = "crashed-run"
+
+
+class CrashedTaskError(CrashedRun):
+    """The process that carried out a task died.
+
+    ``pid`` is the dead process; ``signal`` the number of the signal that killed it, or ``None``;
+    ``exit_code`` its exit status, or ``None``.
+    """
+
+    code = "crashed-task"
+
+    def __init__(
+        self, message: str, *, pid: int, signal: int | None = None, exit_code: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.signal = signal
+        self.exit_code = exit_code
+
+
+class CancelledRun(HeadraceError):
+    """A run was cancelled."""
+
+    code = "cancelled-run"
+
+
+class UpstreamTaskError(HeadraceError):
+    """A task did not start, because a run that it waits for did not complete."""
+
+    code = "upstream-task"
+
+
+class FlowRunTimeout(HeadraceError, TimeoutError):
+    """A flow run passed its ``timeout_seconds``."""
+
+    code = "flow-run-timeout"
+
+
+class TaskRunTimeout(HeadraceError, TimeoutError):
+    """A task run passed its ``timeout_seconds``."""
+
+    code = "task-run-timeout"
+
+
+class JournalError(HeadraceError):
+    """A journal cannot be read or written."""
+
+    code = "journal"
+
+
+class OffsetMismatch(JournalError):
+    """Bytes were shipped to a place where the server's copy of the journal does not end."""
+
+    code = "offset-mismatch"
+
+    def __init__(self, journal: str, given: int, expected: int) -> None:
+        super().__init__(
+            f"The server holds {expected} bytes of journal {journal}; the bytes sent begin at {given}. "
+            f"Send from byte {expected}."
+        )
+        self.journal = journal
+        self.given = given
+        self.expected = expected
+
+
+class ApiError(HeadraceError):
+    """The server refused a request.
+
+    ``status`` is the HTTP status, or ``None`` when no answer came; ``body`` the decoded answer.
+    """
+
+    code = "api"
+
+    def __init__(self, message: str, *, status: int | None = None, body: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class ObjectNotFound(ApiError):
+    """The server does not know the thing asked for (404)."""
+
+    code = "not-found"
+
+
+class ObjectAlreadyExists(ApiError):
+    """The thing to be made is there already (409)."""
+
+    code = "already-exists"
+
+
+class ServerUnavailable(ApiError):
+    """The server gave no answer, or only 5xx, after all retries."""
+
+    code = "server-unavailable"
+
+
+class TerminationSignal(BaseException):
+    """The run was told to end, by a cancel or by SIGTERM.
+
+    It derives from ``BaseException`` so that a flow's ``except Exception`` cannot swallow it; a
+    ``finally`` or ``except BaseException`` may clean up and should raise it again.
+    """
+
+    def __init__(self, reason: str, *, cancelled: bool) -> None:
+        super().__init__(reason)
+        self.cancelled = cancelled

@@ -1,0 +1,210 @@
+"""The spool: where journals lie on a host, and who owns each.
+
+::
+
+    HOME/spool/<journal id>/     journals of living processes, and those left behind
+        journal.jsonl            what happened
+        lock                     held (flock) by the journal's supervisor while it lives
+        stacks                   what faulthandler wrote
+        orders                   what the supervisor asks of the process, read on SIGTERM
+        reserve                  disk space kept back for the last states
+    HOME/journals/<journal id>/  journals that the server has whole
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..model.entries import Open
+from .reader import read_header
+
+
+class Folder(NamedTuple):
+    """The files of one journal."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The journal's id."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The records."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor while it lives."""
+        return self.path / "lock"
+
+    @property
+    def stacks(self) -> Path:
+        """Where faulthandler writes."""
+        return self.path / "stacks"
+
+    @property
+    def orders(self) -> Path:
+        """JSON that the run process reads when it gets a SIGTERM."""
+        return self.path / "orders"
+
+    @property
+    def reserve(self) -> Path:
+        """Disk space kept back."""
+        return self.path / "reserve"
+
+
+class Lock(NamedTuple):
+    """The ownership of a journal; it ends with the process, or with :meth:`release`."""
+
+    fd: int
+
+    def release(self) -> None:
+        """Give the ownership up."""
+        os.close(self.fd)
+
+
+class Spool:
+    """The folders of journals below a home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.open = home / "spool"
+        self.shipped = home / "journals"
+
+    def create(self, journal: str) -> Folder:
+        """Make the folder of a new journal."""
+        folder = Folder(self.open / journal)
+        folder.path.mkdir(parents=True, mode=0o700)
+        return folder
+
+    def folders(self) -> list[Folder]:
+        """Return the journals that are not known to be shipped, oldest first."""
+        return _folders(self.open)
+
+    def shipped_folders(self) -> list[Folder]:
+        """Return the shipped journals that are still kept, oldest first."""
+        return _folders(self.shipped)
+
+    def find(self, text: str) -> list[Folder]:
+        """Return the journals whose id begins with ``text``."""
+        return [f for f in [*self.folders(), *self.shipped_folders()] if f.id.startswith(text)]
+
+    def retire(self, folder: Folder) -> None:
+        """Move a journal that the server has whole out of the spool."""
+        self.shipped.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = self.shipped / folder.id
+        if target.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+            return
+        os.replace(folder.path, target)
+        for name in ("reserve", "orders"):
+            (target / name).unlink(missing_ok=True)
+
+    def prune(self, keep_days: int, now: float | None = None) -> int:
+        """Delete shipped journals older than ``keep_days``; return how many."""
+        before = (time.time() if now is None else now) - keep_days * 86_400
+        pruned = 0
+        for folder in self.shipped_folders():
+            try:
+                if folder.journal.stat().st_mtime < before:
+                    shutil.rmtree(folder.path, ignore_errors=True)
+                    pruned += 1
+            except OSError:
+                continue
+        return pruned
+
+    def left_behind(self) -> Iterator[tuple[Folder, Lock]]:
+        """Yield each journal that has no supervisor, with its lock taken; the caller releases it."""
+        for folder in self.folders():
+            lock = try_lock(folder)
+            if lock is not None:
+                yield folder, lock
+
+
+def _folders(parent: Path) -> list[Folder]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    return [Folder(parent / name) for name in names]
+
+
+def try_lock(folder: Folder) -> Lock | None:
+    """Take a journal's ownership, or return ``None`` when a living supervisor has it."""
+    try:
+        fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return Lock(fd)
+
+
+def is_supervised(folder: Folder) -> bool:
+    """Say whether a living supervisor holds the journal (a few microseconds)."""
+    lock = try_lock(folder)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def boot_id() -> str:
+    """Return a text that is another after each boot of this host."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        import psutil  # macOS: heavy, and only needed there
+
+        return str(int(psutil.boot_time()))
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return a process's start time as the kernel counts it, or ``None`` when there is no such process."""
+    if sys.platform == "linux":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return None
+        return int(stat[stat.rindex(b")") + 2 :].split()[19])
+    import psutil  # not Linux: the portable way
+
+    try:
+        return int(psutil.Process(pid).create_time() * 1000)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def is_alive(header: Open) -> bool:
+    """Say whether the process that a journal belongs to still runs on this host."""
+    return (
+        header.host == socket.gethostname()
+        and header.boot == boot_id()
+        and start_ticks(header.pid) == header.started
+        and not _is_zombie(header.pid)
+    )
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] in (b"Z", b"X")
+
+
+def owner_of(folder: Folder) -> Open | None:
+    """Return the header of a journal, or ``None`` when not even that is readable."""
+    return read_header(folder.journal)

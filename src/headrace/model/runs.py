@@ -1,0 +1,178 @@
+"""A run as its reports tell it: the fold of a journal.
+
+The server, the supervisor and ``headrace journal show`` read journals with this one function, so they
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from . import entries
+from .ids import state_id_at
+from .resolve import NOTHING, Rank, StateRow, Strength, merge_history, resolve
+from .states import DEFAULT_NAME, TERMINAL
+
+
+class Run(msgspec.Struct):
+    """A flow run or task run, folded from reports."""
+
+    id: str
+    is_flow: bool
+    created: int
+    """Microseconds since 1970, UTC, as all times here."""
+    entry: entries.FlowRun | entries.TaskRun | None = None
+    """How it was made; ``None`` when that record has not been seen (yet)."""
+    state: StateRow | None = None
+    strength: Strength = NOTHING
+    history: list[StateRow] = []  # noqa: RUF012  # msgspec copies a default list for each instance
+    run_count: int = 0
+    """How often user code was begun in the current attempts."""
+    start: int | None = None
+    """When it first ran."""
+    end: int | None = None
+    """When it ended; ``None`` while it is open."""
+    running_us: int = 0
+    """Time spent in states of type RUNNING that are over."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has not ended."""
+        return self.state is None or self.state.type not in TERMINAL
+
+
+def report(run: Run, row: StateRow) -> bool:
+    """Let a report speak about a run; return whether its state is now another."""
+    known = len(run.history)
+    run.history = merge_history(run.history, row)
+    resolution = resolve(run.strength, row)
+    if not resolution.stands:
+        return False
+    before, run.state, run.strength = run.state, row, resolution.strength
+    if len(run.history) != known or before is None or before.id != row.id:
+        _retime(run)
+    return True
+
+
+def _retime(run: Run) -> None:
+    """Work out counts and times from the history, so that they do not depend on arrival order."""
+    state = run.state
+    assert state is not None
+    run.run_count, run.running_us, run.start = 0, 0, None
+    since: int | None = None
+    ended = strength_end(run)
+    for row in run.history:
+        if row.rank == Rank.PRESUMPTION or row.attempt > state.attempt:
+            continue
+        if since is not None:
+            run.running_us += max(0, row.t - since)
+            since = None
+        if row.type == "RUNNING" and (ended is None or row.t <= ended):
+            run.start = row.t if run.start is None else run.start
+            run.run_count += 1
+            since = row.t
+    if state.rank == Rank.PRESUMPTION and since is not None:
+        run.running_us += max(0, state.t - since)
+    run.end = ended
+
+
+def strength_end(run: Run) -> int | None:
+    """Return when the run ended, or ``None`` while its state is not terminal."""
+    return run.state.t if run.state is not None and run.state.type in TERMINAL else None
+
+
+class Journal(msgspec.Struct):
+    """What the fold of one journal has seen so far."""
+
+    id: str
+    attempt: int = 1
+    opened: entries.Open | None = None
+    exit: entries.Exit | None = None
+    runs: dict[str, Run] = {}  # noqa: RUF012  # msgspec copies a default dict for each instance
+    missing: int = 0
+    """Records that were counted as lost by their writer."""
+    torn: int = 0
+    """Lines that could not be read."""
+
+
+def fold(journal: Journal, lines: Iterable[tuple[int, entries.Entry | None]]) -> Journal:
+    """Fold ``(byte offset, record)`` pairs into ``journal`` and return it; ``None`` is a torn line."""
+    for offset, entry in lines:
+        apply(journal, offset, entry)
+    return journal
+
+
+def apply(journal: Journal, offset: int, entry: entries.Entry | None) -> Run | None:
+    """Fold one record; return the run it speaks of, if it speaks of one."""
+    kind = type(entry)
+    if kind is entries.State or kind is entries.Verdict:
+        return _apply_state(journal, offset, entry)  # type: ignore[arg-type]  # narrowed by identity, for speed
+    if kind is entries.TaskRun or kind is entries.FlowRun:
+        return _apply_created(journal, offset, entry)  # type: ignore[arg-type]
+    if entry is None:
+        journal.torn += 1
+    elif isinstance(entry, entries.Missing):
+        journal.missing += entry.records
+    elif isinstance(entry, entries.Exit):
+        journal.exit = entry
+    elif isinstance(entry, entries.Open) and journal.opened is None:
+        journal.opened, journal.attempt = entry, entry.attempt
+    return None
+
+
+def _apply_created(journal: Journal, offset: int, entry: entries.FlowRun | entries.TaskRun) -> Run:
+    run = journal.runs.get(entry.run)
+    if run is None:
+        run = journal.runs[entry.run] = Run(entry.run, isinstance(entry, entries.FlowRun), entry.t)
+    if run.entry is None:
+        run.entry, run.created = entry, entry.t
+    report(
+        run,
+        StateRow(
+            state_id_at(journal.id, offset), "PENDING", "Pending", entry.t, Rank.FACT, journal.attempt, offset
+        ),
+    )
+    return run
+
+
+def _apply_state(journal: Journal, offset: int, entry: entries.State | entries.Verdict) -> Run:
+    run = journal.runs.get(entry.run)
+    if run is None:  # its making was lost (disk full): what is known is still worth showing
+        run = journal.runs[entry.run] = Run(entry.run, isinstance(entry, entries.Verdict), entry.t)
+    fact = isinstance(entry, entries.State)
+    report(
+        run,
+        StateRow(
+            state_id_at(journal.id, offset),
+            entry.type,
+            entry.name or DEFAULT_NAME.get(entry.type, entry.type.capitalize()),
+            entry.t,
+            Rank.FACT if fact else Rank.VERDICT,
+            journal.attempt,
+            offset,
+            entry.message,
+            entry.details,
+        ),
+    )
+    return run
+
+
+def presume_lost(run: Run, *, now: int, offset: int, attempt: int, last_seen: str, host: str, id: str) -> bool:
+    """Report that a run has shown no sign of life for a lease; ``last_seen`` is a time of day for people."""
+    return report(
+        run,
+        StateRow(
+            id,
+            "CRASHED",
+            "Lost",
+            now,
+            Rank.PRESUMPTION,
+            attempt,
+            offset,
+            f"No sign of life since {last_seen} from host {host}. This is a presumption: nothing was killed, "
+            "and what the run reports later replaces it.",
+            {"evidence": {"certainty": "presumed", "last_sign_of_life": last_seen, "host": host}},
+        ),
+    )

@@ -1,0 +1,149 @@
+"""The verdict on a run whose process ended without reporting its end: one pure function."""
+
+from __future__ import annotations
+
+import signal as _signal
+from typing import NamedTuple
+
+import msgspec
+
+from .entries import Json
+
+
+class Ending(msgspec.Struct, omit_defaults=True):
+    """How a process ended, as far as its supervisor could see."""
+
+    code: int | None = None
+    """Its exit code; ``None`` when a signal ended it or the kernel did not tell."""
+    signal: int | None = None
+    """The signal that ended it."""
+
+
+class Evidence(msgspec.Struct, omit_defaults=True):
+    """What was gathered around a process's end; every field may be missing."""
+
+    exit_code: int | None = None
+    signal: str | None = None
+    certainty: str = "unknown"
+    """``certain``, ``likely`` or ``unknown``: how sure the first sentence of the verdict is."""
+    oom_killed: bool | None = None
+    """Whether the kernel's out-of-memory killer acted in the process's cgroup while it lived."""
+    peak_memory_bytes: int | None = None
+    cpu_seconds: float | None = None
+    stack: str | None = None
+    """The Python stacks at the fault, as faulthandler wrote them."""
+    last_output: list[str] | None = None
+    """The last lines of the run's log, oldest first."""
+    open_tasks: list[str] | None = None
+    """Names of task runs that had not ended."""
+    host: str | None = None
+    pid: int | None = None
+    died: str | None = None
+    """When, ISO 8601."""
+    killed_by: str | None = None
+    """``headrace`` when the supervisor itself ended the process, with the reason in the message."""
+    timeout_seconds: float | None = None
+    asked_by: str | None = None
+    asked_at: str | None = None
+
+
+class Asked(NamedTuple):
+    """A cancel that had been passed on to the process."""
+
+    who: str | None
+    at: str
+    killed: bool
+    """Whether the supervisor killed the process after its grace time."""
+
+
+class Verdict(NamedTuple):
+    """The state of every run that was open when its process ended."""
+
+    type: str
+    name: str
+    message: str
+    certainty: str
+
+
+FAULTS = {_signal.SIGSEGV, _signal.SIGABRT, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL}
+
+
+def judge(
+    ending: Ending,
+    *,
+    asked: Asked | None = None,
+    timed_out: float | None = None,
+    oom_killed: bool | None = None,
+    has_stack: bool = False,
+) -> Verdict:
+    """Say in which state an open run ended, given how its process did.
+
+    ``timed_out`` is the limit in seconds when the supervisor killed the process for passing it;
+    ``oom_killed`` whether the kernel's OOM killer acted (``None``: it could not be seen);
+    ``has_stack`` whether faulthandler left a stack.
+    """
+    if asked is not None:
+        return _cancelled(asked)
+    if timed_out is not None:
+        return Verdict(
+            "FAILED",
+            "TimedOut",
+            f"It passed its timeout of {timed_out:g} s and did not stop when told, so its process was killed.",
+            "certain",
+        )
+    if ending.signal is not None:
+        return _signalled(ending.signal, oom_killed, has_stack)
+    if ending.code is not None:
+        return Verdict(
+            "CRASHED",
+            "Crashed",
+            f"The process ended without reporting: exit code {ending.code}, and the run had not ended "
+            "(os._exit, or a library that ends the process).",
+            "certain",
+        )
+    return Verdict(
+        "CRASHED",
+        "Crashed",
+        "The process ended without reporting. How it ended could not be seen on this host; "
+        "a SIGKILL from outside or os._exit leave it so.",
+        "unknown",
+    )
+
+
+def _cancelled(asked: Asked) -> Verdict:
+    by = f" by {asked.who}" if asked.who else ""
+    how = (
+        "it did not stop within its grace time, so its process tree was killed"
+        if asked.killed
+        else "its process ended"
+    )
+    return Verdict("CANCELLED", "Cancelled", f"Cancel was asked{by} at {asked.at}; {how}.", "certain")
+
+
+def _signalled(number: int, oom_killed: bool | None, has_stack: bool) -> Verdict:
+    name = signal_name(number)
+    if number == _signal.SIGINT:
+        return Verdict("CANCELLED", "Interrupted", "Interrupted by SIGINT (Ctrl-C).", "certain")
+    if number == _signal.SIGTERM:
+        return Verdict(
+            "CRASHED", "Terminated", "Ended by SIGTERM from outside; nobody had asked for a cancel.", "certain"
+        )
+    if number == _signal.SIGKILL:
+        why = {
+            True: "; the kernel's OOM killer acted in its cgroup at that time: it ran out of memory",
+            False: "; the kernel's OOM killer did not do it",
+            None: "; whether the OOM killer did it could not be seen",
+        }[oom_killed]
+        return Verdict("CRASHED", "Crashed", f"Killed by SIGKILL{why}.", "likely" if oom_killed else "certain")
+    if number in FAULTS:
+        where = " The Python stack at the fault is in the evidence." if has_stack else ""
+        return Verdict("CRASHED", "Crashed", f"Killed by {name}: a fault in native code.{where}", "certain")
+    return Verdict("CRASHED", "Crashed", f"Killed by {name}.", "certain")
+
+
+def signal_name(number: int) -> str:
+    """Return ``SIGKILL`` for 9, and ``signal 63`` for one without a name."""
+    try:
+        return _signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
