@@ -53,9 +53,9 @@ class Folder(NamedTuple):
         return self.path / "stacks"
 
     @property
-    def orders(self) -> Path:
+    def commands(self) -> Path:
         """JSON that the run process reads when it gets a SIGTERM."""
-        return self.path / "orders"
+        return self.path / "commands"
 
     @property
     def reserve(self) -> Path:
@@ -106,7 +106,7 @@ class Spool:
             shutil.rmtree(folder.path, ignore_errors=True)
             return
         os.replace(folder.path, target)
-        for name in ("reserve", "orders"):
+        for name in ("reserve", "commands"):
             (target / name).unlink(missing_ok=True)
 
     def prune(self, keep_days: int, now: float | None = None) -> int:
