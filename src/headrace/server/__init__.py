@@ -1,0 +1,1 @@
+"""Takes journals in, keeps what they tell, and answers questions about it."""

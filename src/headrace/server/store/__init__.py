@@ -1,0 +1,1 @@
+"""The server's data: the only place that knows a table or a line of SQL."""

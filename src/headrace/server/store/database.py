@@ -1,0 +1,140 @@
+"""The database: many readers, one writer, whichever of the two kinds it is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from headrace.errors import SettingError
+from . import schema
+from .writer import DirectWriter, GroupWriter
+
+T = TypeVar("T")
+
+FILE_NAME = "headrace.db"
+"""The SQLite file in a home folder."""
+
+READERS = 16
+"""Connections for reading: as many as threads of a server are worth letting read at once."""
+
+
+class Database:
+    """A server's database. All methods block and may be called from any thread.
+
+    ``kind`` is the module of what differs between databases (``store.sqlite`` or ``store.postgres``).
+    """
+
+    def __init__(self, url: URL, *, direct: bool = False) -> None:
+        self.url = url
+        self.kind = _kind_of(url)
+        # A server keeps the busy part of its file in memory; a companion is one of many and small.
+        cache_kib = 4_096 if direct else 65_536
+        self._engine = self.kind.open_engine(url, writer=True, pool_size=1, cache_kib=cache_kib)
+        self._readers = self.kind.open_engine(
+            url, writer=False, pool_size=2 if direct else READERS, cache_kib=cache_kib // 4
+        )
+        writer = DirectWriter if direct else GroupWriter
+        self._writer: DirectWriter | GroupWriter = writer(self._engine, self.is_passing)
+
+    @classmethod
+    def open(cls, url: str | None, home: Path, *, direct: bool = False) -> Database:
+        """Open the database at ``url``, or the SQLite file in ``home``, brought to the shape this code needs.
+
+        ``direct`` writes in the calling thread and keeps caches small: for companions and commands.
+
+        Raises:
+            SettingError: the URL cannot be read or is of no kind known here; or a newer Headrace made it.
+        """
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = cls(read_url(url, home), direct=direct)
+        try:
+            if not database.is_current():
+                database.migrate()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def is_current(self) -> bool:
+        """Say whether the tables are those of this code."""
+        path = _file_of(self.url)
+        if path is not None and not path.exists():
+            return False
+        with self.read() as connection:
+            return schema.version_of(connection) == schema.HEAD
+
+    def migrate(self) -> None:
+        """Bring the tables to the shape this code needs; nothing happens when they have it."""
+        path = _file_of(self.url)
+        schema.ensure(self._engine, self.kind, None if path is None else path.with_name(path.name + ".lock"))
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one moment of the data and cannot write."""
+        with self._readers.connect() as connection:
+            yield connection
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work`` in a transaction and return what it returns, once it is committed.
+
+        What it raises undoes what it did and is raised here. It may be called more than once (a passing
+        fault, a neighbour in the same transaction), so it must do nothing but use its connection.
+        """
+        return self._writer.write(work)
+
+    def is_passing(self, error: BaseException) -> bool:
+        """Say whether an error passes by itself (the file was locked): ask the caller to come again."""
+        return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_busy(error.orig)
+
+    def close(self) -> None:
+        """Finish what is being written and give all connections back; closing twice is fine."""
+        self._writer.close()
+        self._readers.dispose()
+
+
+def read_url(url: str | None, home: Path) -> URL:
+    """Return the URL of a database; the SQLite file in ``home`` when ``url`` is empty.
+
+    The driver's name is ours to choose: ``sqlite+aiosqlite://`` and ``postgresql+asyncpg://``, which older
+    tools need, mean the same databases.
+
+    Raises:
+        SettingError: it cannot be read, or is of no kind known here.
+    """
+    if not url:
+        return URL.create("sqlite", database=str(home / FILE_NAME))
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingError(
+            "database_url cannot be read as a URL. Write it as sqlite:////path/to/file.db or "
+            "postgresql://user:password@host/name."
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise SettingError(
+            "database_url names a database in memory, which no second process could read. Name a file."
+        )
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise SettingError(
+        f"database_url names a {backend} database. Headrace keeps its data in SQLite or PostgreSQL."
+    )
+
+
+def _kind_of(url: URL) -> ModuleType:
+    # Imported only when used: a dialect of SQLAlchemy costs 30 ms.
+    return import_module("headrace.server.store." + ("sqlite" if url.get_backend_name() == "sqlite" else "postgres"))
+
+
+def _file_of(url: URL) -> Path | None:
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None

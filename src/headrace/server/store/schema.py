@@ -1,0 +1,87 @@
+"""Which shape the database has, and how it gets the shape this code needs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from sqlalchemy import Column, Engine, MetaData, String, Table, inspect, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from headrace.errors import SettingError
+from .tables import metadata
+
+HEAD = "0001"
+"""The newest migration in ``migrations/versions``; a test holds the two equal."""
+
+_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+
+
+def version_of(connection: Connection) -> str | None:
+    """Return the revision a database is at; ``None`` when it has no tables of ours."""
+    try:
+        return connection.execute(select(_version.c.version_num)).scalar()
+    except DBAPIError:  # no such table: cheaper to ask than to look, since nearly every database has it
+        connection.rollback()
+        return None
+
+
+def ensure(engine: Engine, dialect: ModuleType, lock: Path | None) -> None:
+    """Bring the database to :data:`HEAD`; one process at a time where there is a ``lock`` file.
+
+    An empty database is made from the tables at once; one of an older revision is migrated by Alembic,
+    which is imported only then.
+
+    Raises:
+        SettingError: the database was made by a newer Headrace.
+    """
+    with _alone(lock), engine.connect() as connection:
+        dialect.prepare_file(connection)
+        found = version_of(connection)
+        connection.rollback()
+        if found == HEAD:
+            return
+        if found is None and not inspect(connection).has_table("flow_runs"):
+            connection.rollback()
+            _create(connection)
+            return
+        connection.rollback()
+        _upgrade(connection, found)
+
+
+def _create(connection: Connection) -> None:
+    with connection.begin():
+        metadata.create_all(connection, checkfirst=False)
+        _version.create(connection)
+        connection.execute(_version.insert().values(version_num=HEAD))
+
+
+def _upgrade(connection: Connection, found: str | None) -> None:
+    from . import migrations  # here: Alembic costs 0.1 s and is rarely needed
+
+    if not migrations.knows(found):
+        raise SettingError(
+            f"The database is at revision {found}, which this Headrace does not know: a newer one made it. "
+            "Upgrade Headrace, or point HEADRACE_DATABASE_URL or HEADRACE_HOME elsewhere."
+        )
+    with connection.begin():
+        migrations.upgrade(connection)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path | None) -> Iterator[None]:
+    """Hold a file lock, so that processes that meet an empty home at once do not collide."""
+    if lock is None:
+        yield
+        return
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,318 @@
+"""Every table and index of the server, declared once.
+
+Ids are :class:`~.columns.Id`, times end in ``_us`` (microseconds since 1970, UTC), JSON is only for what is
+read whole; tags are the one exception, see ``store/sqlite.py`` and ``store/postgres.py``.
+
+A run's row carries its whole story: the columns under *state* are written by ``store/history.py`` and by
+nothing else, so no table of states is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    func,
+)
+
+from .columns import Id, Json, Moment
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itself in INTEGER columns only
+
+
+def _state_columns() -> list[Column[Any]]:
+    """Return the columns that tell a run's state; see ``store/history.py``."""
+    return [
+        # Whose report stands: the journal that owns the run; NULL for a run of a foreign client.
+        Column("journal_id", Id),
+        Column("state_type", String(16)),
+        Column("state_name", String(200)),
+        Column("state_us", Moment),
+        # The standing state in full when it is not the last of the history; NULL when it is.
+        Column("state", Text),
+        Column("history", Text),
+        # How strong the standing report is (model.resolve.Strength): no weaker one replaces it.
+        Column("attempt", Integer, nullable=False, default=0),
+        Column("level", SmallInteger, nullable=False, default=0),
+        Column("ord", BigInteger, nullable=False, default=0),
+        Column("run_count", Integer, nullable=False, default=0),
+        Column("expected_start_us", Moment),
+        Column("next_scheduled_us", Moment),
+        Column("start_us", Moment),
+        Column("end_us", Moment),
+        # Time in states of type RUNNING that are over, and since when it is in one now.
+        Column("running_us", BigInteger, nullable=False, default=0),
+        Column("running_since_us", Moment),
+    ]
+
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(500), nullable=False, unique=True),
+    Column("created_us", Moment, nullable=False),
+    Column("updated_us", Moment, nullable=False),
+    Column("tags", Json),
+    Column("labels", Json),
+)
+
+flow_runs = Table(
+    "flow_runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("flow_id", Id, ForeignKey("flows.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(500), nullable=False),
+    Column("created_us", Moment, nullable=False),
+    Column("updated_us", Moment, nullable=False),
+    Column("flow_version", Text),
+    Column("parameters", Json),
+    Column("context", Json),
+    Column("empirical_policy", Json),
+    Column("tags", Json),
+    Column("labels", Json),
+    Column("idempotency_key", String(500)),
+    Column("parent_flow_run_id", Id),
+    Column("parent_task_run_id", Id),
+    *_state_columns(),
+    # What a deployment and a worker add.
+    Column("deployment_id", Id),
+    Column("deployment_version", Text),
+    Column("work_pool_id", Id),
+    Column("work_pool_name", Text),
+    Column("work_queue_id", Id),
+    Column("work_queue_name", Text),
+    Column("job_variables", Json),
+    Column("infrastructure_document_id", Id),
+    Column("infrastructure_pid", Text),
+    Column("auto_scheduled", Boolean, nullable=False, default=False),
+    Column("created_by", Json),
+)
+
+task_runs = Table(
+    "task_runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("flow_run_id", Id),
+    Column("task_key", String(500), nullable=False),
+    Column("dynamic_key", String(500), nullable=False),
+    Column("name", String(500), nullable=False),
+    # "updated" of the contract is state_us: a task run's row changes with its state.
+    Column("created_us", Moment, nullable=False),
+    Column("task_version", Text),
+    Column("cache_key", Text),
+    Column("cache_expiration_us", Moment),
+    Column("task_inputs", Json),
+    Column("empirical_policy", Json),
+    Column("tags", Json),
+    Column("labels", Json),
+    Column("flow_run_run_count", Integer, nullable=False, default=0),
+    # The flow run that this row stands for in its parent; its state mirrors that run's.
+    Column("child_flow_run_id", Id),
+    *_state_columns(),
+    # Task runs are the many: without a hidden row number each costs one index entry less.
+    sqlite_with_rowid=False,
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # Bytes held: always a line's end.
+    Column("offset", BigInteger, nullable=False),
+    Column("opened_us", Moment, nullable=False),
+    Column("last_seen_us", Moment, nullable=False),
+    # Whether somebody keeps its lease alive by polling for commands; an embedded journal has none.
+    Column("leased", Boolean, nullable=False, default=False),
+    Column("attempt", Integer, nullable=False, default=1),
+    Column("host", Text),
+    Column("pid", BigInteger),
+    Column("closed_us", Moment),
+    # Whether runs of it are presumed lost.
+    Column("presumed", Boolean, nullable=False, default=False),
+    # Records that its writer lost, and lines that could not be taken.
+    Column("missing", BigInteger, nullable=False, default=0),
+    Column("torn", BigInteger, nullable=False, default=0),
+    Column("header", Json),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("journal_id", Id, nullable=False),
+    Column("action", String(100), nullable=False),
+    Column("flow_run_id", Id, nullable=False),
+    Column("who", Text),
+    Column("asked_us", Moment, nullable=False),
+    # When it reached the supervisor, by the supervisor's clock.
+    Column("acknowledged_us", Moment),
+    sqlite_autoincrement=True,  # an id is never used twice: pollers ask for what is newer than the last
+)
+
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("flow_run_id", Id),
+    # The task run all lines belong to; NULL when they differ or belong to the flow run itself.
+    Column("task_run_id", Id),
+    # Whose lines they are, which makes their ids; NULL for lines that a foreign client sent.
+    Column("journal_id", Id),
+    Column("first_us", Moment, nullable=False),
+    Column("last_us", Moment, nullable=False),
+    Column("min_level", Integer, nullable=False),
+    Column("max_level", Integer, nullable=False),
+    Column("lines", Integer, nullable=False),
+    # Compressed columns of JSON; see store/logs.py.
+    Column("data", LargeBinary, nullable=False),
+)
+
+flow_run_inputs = Table(
+    "flow_run_inputs",
+    metadata,
+    Column("flow_run_id", Id, ForeignKey("flow_runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(500), primary_key=True),
+    Column("id", Id, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("sender", Text),
+    Column("created_us", Moment, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("occurred_us", Moment, nullable=False),
+    Column("received_us", Moment, nullable=False),
+    Column("event", String(500), nullable=False),
+    Column("resource_id", String(500), nullable=False),
+    Column("flow_run_id", Id),
+    Column("payload", Json),
+)
+
+began_us = func.coalesce(flow_runs.c.start_us, flow_runs.c.expected_start_us)
+"""When a flow run began or is to begin: what START_TIME sorts by. Write it so and the index serves."""
+
+_r = flow_runs.c
+# `flow-run ls --state`, newest first by id: ID_DESC with a filter on the type of state.
+Index("ix_flow_runs_state_type_id", _r.state_type, _r.id)
+# START_TIME_ASC and START_TIME_DESC: without a filter, by type of state, by name of state, and of one flow.
+Index("ix_flow_runs_began", began_us)
+Index("ix_flow_runs_state_type_began", _r.state_type, began_us)
+Index("ix_flow_runs_state_name_began", _r.state_name, began_us)
+Index("ix_flow_runs_flow_id_began", _r.flow_id, began_us)
+# EXPECTED_START_TIME_*, without a filter and by type of state (also: what is due).
+Index("ix_flow_runs_expected_start", _r.expected_start_us)
+Index("ix_flow_runs_state_type_expected_start", _r.state_type, _r.expected_start_us)
+# END_TIME_DESC; open runs are not listed by their end.
+Index(
+    "ix_flow_runs_end",
+    _r.end_us,
+    sqlite_where=_r.end_us.is_not(None),
+    postgresql_where=_r.end_us.is_not(None),
+)
+# NAME_ASC, NAME_DESC and a run found by its name.
+Index("ix_flow_runs_name", _r.name)
+# Create-or-fetch with an idempotency key.
+Index(
+    "uq_flow_runs_flow_id_idempotency_key",
+    _r.flow_id,
+    _r.idempotency_key,
+    unique=True,
+    sqlite_where=_r.idempotency_key.is_not(None),
+    postgresql_where=_r.idempotency_key.is_not(None),
+)
+# The subflow behind a placeholder task run, and the children of a flow run.
+Index(
+    "ix_flow_runs_parent_task_run",
+    _r.parent_task_run_id,
+    sqlite_where=_r.parent_task_run_id.is_not(None),
+    postgresql_where=_r.parent_task_run_id.is_not(None),
+)
+Index(
+    "ix_flow_runs_parent_flow_run",
+    _r.parent_flow_run_id,
+    sqlite_where=_r.parent_flow_run_id.is_not(None),
+    postgresql_where=_r.parent_flow_run_id.is_not(None),
+)
+# The runs of a deployment.
+Index(
+    "ix_flow_runs_deployment",
+    _r.deployment_id,
+    _r.expected_start_us,
+    sqlite_where=_r.deployment_id.is_not(None),
+    postgresql_where=_r.deployment_id.is_not(None),
+)
+# Open runs of a journal: what a lapsed lease presumes lost.
+Index(
+    "ix_flow_runs_open", _r.journal_id, sqlite_where=_r.end_us.is_(None), postgresql_where=_r.end_us.is_(None)
+)
+
+_t = task_runs.c
+# The task runs of a flow run, oldest first.
+Index("ix_task_runs_flow_run", _t.flow_run_id, _t.id)
+# EXPECTED_START_TIME_DESC over all flow runs: `task-run ls`.
+Index("ix_task_runs_expected_start", _t.expected_start_us)
+# Create-or-fetch by a client that has no journal; the ids of a journal's task runs are unique by themselves.
+Index(
+    "uq_task_runs_keys",
+    _t.flow_run_id,
+    _t.task_key,
+    _t.dynamic_key,
+    unique=True,
+    sqlite_where=_t.journal_id.is_(None) & _t.flow_run_id.is_not(None),
+    postgresql_where=_t.journal_id.is_(None) & _t.flow_run_id.is_not(None),
+)
+# Open runs of a journal: what a lapsed lease presumes lost, and `task-run ls --state running`.
+Index(
+    "ix_task_runs_open", _t.journal_id, sqlite_where=_t.end_us.is_(None), postgresql_where=_t.end_us.is_(None)
+)
+
+# The lease watch: journals whose lease may lapse.
+Index(
+    "ix_journals_leased",
+    journals.c.last_seen_us,
+    sqlite_where=journals.c.leased & journals.c.closed_us.is_(None),
+    postgresql_where=journals.c.leased & journals.c.closed_us.is_(None),
+)
+# A supervisor's poll: what is newer than the last it saw.
+Index("ix_commands_journal", commands.c.journal_id, commands.c.id)
+# Logs of a flow run in time order, and of a task run that has no flow run.
+Index("ix_log_chunks_flow_run", log_chunks.c.flow_run_id, log_chunks.c.first_us)
+Index(
+    "ix_log_chunks_task_run",
+    log_chunks.c.task_run_id,
+    sqlite_where=log_chunks.c.task_run_id.is_not(None),
+    postgresql_where=log_chunks.c.task_run_id.is_not(None),
+)
+# Events in time order, and of one flow run.
+Index("ix_events_occurred", events.c.occurred_us)
+Index(
+    "ix_events_flow_run",
+    events.c.flow_run_id,
+    events.c.occurred_us,
+    sqlite_where=events.c.flow_run_id.is_not(None),
+    postgresql_where=events.c.flow_run_id.is_not(None),
+)

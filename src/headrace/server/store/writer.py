@@ -1,0 +1,145 @@
+"""One writer at a time: many writes share a transaction, and one's error does not undo the others."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
+
+GROUP = 64
+"""Writes that share a transaction at most: past it a commit costs little beside them."""
+
+PAUSES_S = (0.05, 0.25, 1.0)
+"""How long to wait, about, before a transaction that met a passing fault is tried again."""
+
+
+class _Job(NamedTuple):
+    work: Callable[[Connection], Any]
+    outcome: Future[Any]
+
+
+class DirectWriter:
+    """Write in the calling thread: for processes that write little and should start fast."""
+
+    def __init__(self, engine: Engine, is_passing: Callable[[BaseException], bool]) -> None:
+        self.engine = engine
+        self._is_passing = is_passing
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work`` in a transaction of its own; after a passing fault it is called again."""
+        for pause_s in PAUSES_S:
+            try:
+                return self._once(work)
+            except Exception as error:
+                if not self._is_passing(error):
+                    raise
+                time.sleep(pause_s * random.uniform(0.5, 1.5))
+        return self._once(work)
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.begin() as connection:
+            return work(connection)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.engine.dispose()
+
+
+class GroupWriter:
+    """Write in one thread of its own, several queued writes in one transaction (group commit)."""
+
+    def __init__(self, engine: Engine, is_passing: Callable[[BaseException], bool]) -> None:
+        self._direct = DirectWriter(engine, is_passing)
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._gate = threading.Lock()  # so that nothing is queued behind the end
+        self._thread = threading.Thread(target=self._loop, name="headrace-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work`` in a savepoint of a shared transaction; return when that is committed.
+
+        ``work`` may be called more than once: when the transaction as a whole fails, each of its writes is
+        tried alone.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("A write asked for another write; use the connection it was given.")
+        outcome: Future[T] = Future()
+        with self._gate:
+            if self._closed:
+                raise RuntimeError("The database is closed.")
+            self._queue.put(_Job(work, outcome))
+        return outcome.result()
+
+    def close(self) -> None:
+        """Finish what is queued, end the thread and give the connection back."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+        self._direct.close()
+
+    def _loop(self) -> None:
+        while (job := self._queue.get()) is not None:
+            jobs = [job]
+            while len(jobs) < GROUP and not self._queue.empty():
+                following = self._queue.get()
+                if following is None:
+                    self._queue.put(None)  # the gate is shut: it is the last one still
+                    break
+                jobs.append(following)
+            self._carry_out(jobs)
+
+    def _carry_out(self, jobs: list[_Job]) -> None:
+        if len(jobs) == 1 or not self._together(jobs):
+            for job in jobs:
+                self._alone(job)
+
+    def _together(self, jobs: list[_Job]) -> bool:
+        """Return whether all writes were settled in one transaction."""
+        try:
+            with self._direct.engine.begin() as connection:
+                outcomes = [_in_savepoint(connection, job.work) for job in jobs]
+        except Exception:  # noqa: BLE001  # whatever it was, each write meets it again alone and reports it
+            return False
+        for job, (value, error) in zip(jobs, outcomes, strict=True):
+            _settle(job.outcome, value, error)
+        return True
+
+    def _alone(self, job: _Job) -> None:
+        try:
+            value = self._direct.write(job.work)
+        except BaseException as error:  # noqa: BLE001  # it belongs to the caller, in its thread
+            job.outcome.set_exception(error)
+        else:
+            job.outcome.set_result(value)
+
+
+def _in_savepoint(
+    connection: Connection, work: Callable[[Connection], T]
+) -> tuple[T | None, Exception | None]:
+    nested = connection.begin_nested()
+    try:
+        value = work(connection)
+    except Exception as error:  # noqa: BLE001  # it belongs to the caller, in its thread
+        nested.rollback()
+        return None, error
+    nested.commit()
+    return value, None
+
+
+def _settle(outcome: Future[Any], value: Any, error: Exception | None) -> None:
+    if error is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(value)
