@@ -110,11 +110,15 @@ def parse(setting: Setting, text: str, where: str) -> Any:
                 raise ValueError("expected true or false")
             return word in _TRUE
         value = setting.type(text.strip())
+        if value != value:
+            raise ValueError("not a number")
     except ValueError as error:
         kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(setting.type, "text")
         raise SettingError(f"{where} is {text!r}, but {setting.name} takes {kind}. Correct or unset it.") from error
-    if setting.name == "logging_level" and value.upper() not in LEVELS:
-        raise SettingError(f"{where} is {text!r}, but {setting.name} takes one of {', '.join(LEVELS)}.")
+    if setting.name == "logging_level":
+        value = value.upper()
+        if value not in LEVELS:
+            raise SettingError(f"{where} is {text!r}, but {setting.name} takes one of {', '.join(LEVELS)}.")
     return value
 
 
@@ -139,7 +143,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     for setting in TABLE:
         for variable in ("HEADRACE_" + setting.name.upper(), setting.alias):
             found = environ.get(variable) if variable else None
-            if variable and found is not None and (found != "" or setting.type is str):
+            # Empty means "unset", but for texts that may be empty: there it overrides the profile.
+            if variable and found is not None and (found != "" or setting.default == ""):
                 values[setting.name], sources[setting.name] = parse(setting, found, variable), variable
                 break
     return Settings(values, sources)
@@ -147,10 +152,16 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _profile_values(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
     path = home / "profiles.toml"
+    asked = environ.get("HEADRACE_PROFILE", "").strip()
     if not path.exists():  # the common case costs one stat, and no TOML parser is loaded
-        return {}
+        if asked in ("", "default"):
+            return {}
+        raise SettingError(
+            f"HEADRACE_PROFILE is {asked!r}, but there is no {path}. Make the profile with "
+            f"`headrace profile create {asked}`, or unset HEADRACE_PROFILE."
+        )
     active, profiles = read_profiles(path)
-    chosen = environ.get("HEADRACE_PROFILE") or active
+    chosen = asked or active
     if chosen not in profiles:
         raise SettingError(
             f"The profile {chosen!r} is not in {path}. Choose one of {', '.join(sorted(profiles)) or 'none'} "
@@ -176,6 +187,8 @@ def read_profiles(path: Path) -> tuple[str, dict[str, dict[str, str]]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} cannot be read as TOML: {error}. Correct it or move it away.") from error
     tables = data.get("profiles", {})
+    if not isinstance(tables, dict):
+        raise SettingError(f"{path} holds no table [profiles.NAME]. Correct it or move it away.")
     profiles = {
         name: {str(key): _as_text(value) for key, value in table.items()}
         for name, table in tables.items()

@@ -6,7 +6,7 @@
         journal.jsonl            what happened
         lock                     held (flock) by the journal's supervisor while it lives
         stacks                   what faulthandler wrote
-        orders                   what the supervisor asks of the process, read on SIGTERM
+        commands                 what the supervisor asks of the process, read on SIGTERM
         reserve                  disk space kept back for the last states
     HOME/journals/<journal id>/  journals that the server has whole
 """
@@ -61,6 +61,17 @@ class Folder(NamedTuple):
     def reserve(self) -> Path:
         """Disk space kept back."""
         return self.path / "reserve"
+
+    def shipped(self) -> int:
+        """Return how many bytes the server is known to hold, as the supervisor last wrote down."""
+        try:
+            return int((self.path / "shipped").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def set_shipped(self, offset: int) -> None:
+        """Write down how many bytes the server holds. It is a hint for people and for a script's exit."""
+        (self.path / "shipped").write_text(str(offset), encoding="ascii")
 
 
 class Lock(NamedTuple):
@@ -146,6 +157,9 @@ def try_lock(folder: Folder) -> Lock | None:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.stat(folder.lock)  # its last owner may have retired the folder since we opened the file
+        if not os.path.samestat(found, os.fstat(fd)):
+            raise FileNotFoundError
     except OSError:
         os.close(fd)
         return None

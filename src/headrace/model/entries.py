@@ -172,12 +172,12 @@ Entry = (
 encode = msgspec.json.Encoder().encode
 """Encode a record without its line end."""
 
-_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)  # type: ignore[arg-type]  # a union of structs
+_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 
 
 def decode(line: bytes | memoryview) -> Entry | None:
     """Decode one line (without its end); ``None`` when it is torn, not ours, or of an unknown kind."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: nested a thousand deep
         return None

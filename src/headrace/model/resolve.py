@@ -9,12 +9,13 @@ level   report                        order within the level
 5       a forced proposal             the latest: a person decided, and may decide again
 4       a fact that ends the run      the first in the journal: what ended has ended
 3       a verdict                     the first in the journal
-2       an accepted request to cancel  the first
+2       an accepted request to cancel  the first; that it *was* cancelled beats that it is asked to be
 1       a fact that does not end it   the latest in the journal
 1       a presumption                 beats only facts that were known when it was made
 ======  ============================  ==========================================================
 
-Before all that stands the attempt: a newer one outranks every older one.
+Before all that stands the attempt: a newer one outranks every older one. Between two reports of the same
+strength the greater id decides (:func:`.runs.report`), so that not even a tie depends on who came first.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class StateRow(msgspec.Struct, array_like=True, omit_defaults=True):
     rank: int = Rank.FACT
     attempt: int = 1
     offset: int = 0
-    """The record's place in the journal; for a presumption, how many bytes were known."""
+    """The record's place in the journal; for a presumption, just after the record that it doubts."""
     message: str | None = None
     details: Json | None = None
 
@@ -79,13 +80,14 @@ def strength_of(row: StateRow) -> Strength:
         return Strength(row.attempt, 4, -row.offset)
     if row.rank == Rank.VERDICT:
         return Strength(row.attempt, 3, -row.offset)
-    if row.rank == Rank.PROPOSAL and row.type in _CANCEL:
-        return Strength(row.attempt, 2, -row.t)
+    if row.rank in (Rank.PROPOSAL, Rank.PRESUMPTION) and row.type in _CANCEL:
+        return Strength(row.attempt, 2, (_CANCELLED if row.type == "CANCELLED" else 0) - row.t)
     # A presumption at offset N beats records that begin before N and yields to any that begins there.
     return Strength(row.attempt, 1, 2 * row.offset + (row.rank != Rank.PRESUMPTION))
 
 
 _CANCEL = frozenset(("CANCELLING", "CANCELLED"))
+_CANCELLED = 1 << 62  # greater than any moment, and still within 64 bits
 
 
 class Resolution(NamedTuple):

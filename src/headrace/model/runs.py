@@ -12,8 +12,8 @@ import msgspec
 
 from . import entries
 from .ids import state_id_at
-from .resolve import NOTHING, Rank, StateRow, Strength, merge_history, resolve
-from .states import DEFAULT_NAME, TERMINAL
+from .resolve import NOTHING, Rank, StateRow, Strength, merge_history, resolve, strength_of
+from .states import DEFAULT_NAME, TERMINAL, is_over
 
 
 class Run(msgspec.Struct):
@@ -27,7 +27,7 @@ class Run(msgspec.Struct):
     """How it was made; ``None`` when that record has not been seen (yet)."""
     state: StateRow | None = None
     strength: Strength = NOTHING
-    history: list[StateRow] = []  # noqa: RUF012  # msgspec copies a default list for each instance
+    history: list[StateRow] = []  # msgspec copies a default list for each instance
     run_count: int = 0
     """How often user code was begun in the current attempts."""
     start: int | None = None
@@ -40,20 +40,25 @@ class Run(msgspec.Struct):
     @property
     def is_open(self) -> bool:
         """Whether the run has not ended."""
-        return self.state is None or self.state.type not in TERMINAL
+        return self.state is None or not is_over(self.state.type, self.state.name)
 
 
 def report(run: Run, row: StateRow) -> bool:
     """Let a report speak about a run; return whether its state is now another."""
-    known = len(run.history)
-    run.history = merge_history(run.history, row)
+    merged = merge_history(run.history, row)
     resolution = resolve(run.strength, row)
-    if not resolution.stands:
-        return False
-    before, run.state, run.strength = run.state, row, resolution.strength
-    if len(run.history) != known or before is None or before.id != row.id:
+    stands = resolution.stands or _wins_tie(run, row)
+    if stands:
+        run.state, run.strength = row, resolution.strength
+    if stands or merged is not run.history:
+        run.history = merged
         _retime(run)
-    return True
+    return stands
+
+
+def _wins_tie(run: Run, row: StateRow) -> bool:
+    # Two of the same strength, as when two servers presume at once: any rule will do that is not "the first".
+    return run.state is not None and row.id > run.state.id and strength_of(row) == run.strength
 
 
 def _retime(run: Run) -> None:
@@ -90,7 +95,7 @@ class Journal(msgspec.Struct):
     attempt: int = 1
     opened: entries.Open | None = None
     exit: entries.Exit | None = None
-    runs: dict[str, Run] = {}  # noqa: RUF012  # msgspec copies a default dict for each instance
+    runs: dict[str, Run] = {}  # msgspec copies a default dict for each instance
     missing: int = 0
     """Records that were counted as lost by their writer."""
     torn: int = 0
@@ -127,7 +132,7 @@ def _apply_created(journal: Journal, offset: int, entry: entries.FlowRun | entri
     if run is None:
         run = journal.runs[entry.run] = Run(entry.run, isinstance(entry, entries.FlowRun), entry.t)
     if run.entry is None:
-        run.entry, run.created = entry, entry.t
+        run.entry, run.created, run.is_flow = entry, entry.t, isinstance(entry, entries.FlowRun)
     report(
         run,
         StateRow(
@@ -141,6 +146,8 @@ def _apply_state(journal: Journal, offset: int, entry: entries.State | entries.V
     run = journal.runs.get(entry.run)
     if run is None:  # its making was lost (disk full): what is known is still worth showing
         run = journal.runs[entry.run] = Run(entry.run, isinstance(entry, entries.Verdict), entry.t)
+    elif run.entry is None:
+        run.created = min(run.created, entry.t)
     fact = isinstance(entry, entries.State)
     report(
         run,
@@ -160,19 +167,34 @@ def _apply_state(journal: Journal, offset: int, entry: entries.State | entries.V
 
 
 def presume_lost(run: Run, *, now: int, offset: int, attempt: int, last_seen: str, host: str, id: str) -> bool:
-    """Report that a run has shown no sign of life for a lease; ``last_seen`` is a time of day for people."""
-    return report(
-        run,
-        StateRow(
-            id,
-            "CRASHED",
-            "Lost",
-            now,
-            Rank.PRESUMPTION,
-            attempt,
-            offset,
-            f"No sign of life since {last_seen} from host {host}. This is a presumption: nothing was killed, "
-            "and what the run reports later replaces it.",
-            {"evidence": {"certainty": "presumed", "last_sign_of_life": last_seen, "host": host}},
-        ),
+    """Report that a run has shown no sign of life for a lease; ``last_seen`` is a time of day for people.
+
+    It is presumed to have crashed, or, when it had been asked to end, to have been cancelled. ``offset`` is how
+    many bytes of its journal are known, for a run of which no record is.
+    """
+    # Just after what it doubts, not at the end of what is known: so that the same silence can be presumed,
+    # withdrawn and presumed again, and each time the next record in the journal still stands above it.
+    place = run.state.offset + 1 if run.state is not None else offset
+    asked = run.state is not None and run.state.type == "CANCELLING"
+    after = " after it was asked to end" if asked else ""
+    message = (
+        f"No sign of life since {last_seen} from host {host}{after}. This is a presumption: nothing was killed, "
+        "and what the run reports later replaces it."
     )
+    details = {"evidence": {"certainty": "presumed", "last_sign_of_life": last_seen, "host": host}}
+    type, name = ("CANCELLED", "Cancelled") if asked else ("CRASHED", "Lost")
+    return report(run, StateRow(id, type, name, now, Rank.PRESUMPTION, attempt, place, message, details))
+
+
+def withdraw_lost(run: Run) -> bool:
+    """Withdraw a presumption because the process has shown a sign of life; return whether the state changed.
+
+    The latest fact of the same attempt stands again. A run presumed cancelled stays so until it says more.
+    """
+    doubt = run.state
+    if doubt is None or doubt.rank != Rank.PRESUMPTION:
+        return False
+    facts = [row for row in run.history if row.rank == Rank.FACT and row.attempt == doubt.attempt]
+    if not facts:
+        return False
+    return report(run, msgspec.structs.replace(max(facts, key=strength_of), offset=doubt.offset))

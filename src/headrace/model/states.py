@@ -47,6 +47,7 @@ KINDS: tuple[StateKind, ...] = (
     ),
     StateKind("Pending", _S.PENDING, False, "bright_black", "It exists and has not begun."),
     StateKind("Submitting", _S.PENDING, False, "bright_black", "A worker is starting its process."),
+    StateKind("NotReady", _S.PENDING, True, "yellow", "A run that it needs did not complete, so it never began."),
     StateKind("InfrastructurePending", _S.PENDING, False, "bright_black", "Its process is being made."),
     StateKind("Running", _S.RUNNING, False, "blue", "User code runs."),
     StateKind("Retrying", _S.RUNNING, False, "blue", "User code runs again after a failure."),
@@ -78,9 +79,12 @@ TERMINAL: frozenset[str] = frozenset(
 """The types in which a run ends, as text."""
 
 
-def is_terminal(state_type: str) -> bool:
-    """Say whether a run in a state of this type has ended."""
-    return state_type in TERMINAL
+def is_over(state_type: str, state_name: str) -> bool:
+    """Say whether nothing more will come of a run in this state by itself.
+
+    That is a terminal type, and ``NotReady``, which the contract keeps under PENDING.
+    """
+    return state_type in TERMINAL or state_name == "NotReady"
 
 
 def colour_of(state_type: str, state_name: str | None = None) -> str:

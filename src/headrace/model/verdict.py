@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from .entries import Json
-
 
 class Ending(msgspec.Struct, omit_defaults=True):
     """How a process ended, as far as its supervisor could see."""

@@ -1,0 +1,1 @@
+"""The tests: folders mirror the package; the word of each test is its name."""

@@ -1,0 +1,24 @@
+"""What every test gets: a home folder of its own, and no setting of the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow now and then: a deadline for each example would fail at random.
+settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headrace")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private home folder (``HEADRACE_HOME``), not made yet; processes that a test starts inherit it."""
+    for name in list(os.environ):
+        if name.startswith(("HEADRACE_", "PREFECT_")) and not name.startswith("HEADRACE_TEST_"):
+            monkeypatch.delenv(name)
+    path = tmp_path / "home"
+    monkeypatch.setenv("HEADRACE_HOME", str(path))
+    return path

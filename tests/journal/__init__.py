@@ -1,0 +1,1 @@
+"""Tests of journals: real files, real processes, real limits."""

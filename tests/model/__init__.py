@@ -1,0 +1,1 @@
+"""Tests of the words and the rules: no files, no processes, no clocks."""
