@@ -1,0 +1,348 @@
+"""The contract's answers to a proposed state: a table of rules, tried in order, with no clock and no database.
+
+What a run's own process writes is a fact and never comes here (``model/resolve.py``). Here somebody else *asks*:
+the answer is ACCEPT, REJECT (another state stands instead), ABORT (nothing changes, give up) or WAIT (ask later).
+The first rule that has an opinion decides; when none has, the proposal is accepted as it was asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from headrace.model.clock import from_datetime, iso
+from headrace.model.resolve import StateRow
+from headrace.model.retries import DelaySpec, retry_delay
+from headrace.model.states import DEFAULT_NAME, TERMINAL
+
+
+class Facts(NamedTuple):
+    """What has to be known of a run to answer for it."""
+
+    is_flow: bool
+    state: StateRow | None
+    """The state it is in; ``None`` before its first."""
+    has_data: bool = False
+    """Whether that state carries a result that was kept."""
+    run_count: int = 0
+    """How often it has been begun."""
+    retries: int = 0
+    retry_delays: DelaySpec = None
+    pause_keys: frozenset[str] = frozenset()
+    """Keys of the pauses that have fired."""
+    has_deployment: bool = False
+    has_process: bool = False
+    """Whether somebody told which process carries it out (``infrastructure_pid``)."""
+    is_subflow: bool = False
+    keeps_journal: bool = False
+    """Whether its own process reports for it."""
+    flow_state: str | None = None
+    """For a task run: the type of its flow run's state; ``None`` when it has no flow run."""
+
+
+class Proposal(NamedTuple):
+    """A state that is asked for."""
+
+    type: str
+    name: str
+    message: str | None = None
+    details: dict[str, Any] = {}  # noqa: RUF012  # never changed in place: rules build a new one
+    data: Any = None
+    force: bool = False
+
+
+class Answer(NamedTuple):
+    """What a proposal comes to."""
+
+    status: str
+    """``ACCEPT``, ``REJECT``, ``ABORT`` or ``WAIT``."""
+    state: Proposal | None = None
+    """The state to be written; ``None`` when the run stays in the state it is in."""
+    reason: str | None = None
+    delay_seconds: int | None = None
+    """For WAIT: when to ask again."""
+    policy: dict[str, Any] | None = None
+    """Fields of the run's ``empirical_policy`` that change with it."""
+    next_attempt: bool = False
+    """Whether the state begins a new attempt of the run."""
+
+    def details(self) -> dict[str, Any]:
+        """Return the contract's ``details`` of the answer."""
+        details: dict[str, Any] = {"type": f"{self.status.lower()}_details"}
+        if self.status == "WAIT":
+            details["delay_seconds"] = self.delay_seconds
+        if self.status != "ACCEPT":
+            details["reason"] = self.reason
+        return details
+
+
+class Ask(NamedTuple):
+    """A proposal with all that its answer may depend on."""
+
+    facts: Facts
+    proposal: Proposal
+    now: int
+    """Microseconds since 1970, UTC."""
+
+
+Check = Callable[[Ask], "Answer | None"]
+
+
+class Rule(NamedTuple):
+    """One row: between which types of state it speaks, and what it says."""
+
+    sentence: str
+    of: str
+    """``flow``, ``task`` or ``any``: whose runs."""
+    before: frozenset[str | None] | None
+    """Types of the current state; ``None``: all."""
+    after: frozenset[str] | None
+    """Types of the proposed state; ``None``: all."""
+    check: Check
+
+
+def decide(facts: Facts, proposal: Proposal, now: int) -> Answer:
+    """Answer a proposal at the moment ``now`` (microseconds since 1970, UTC)."""
+    if proposal.force:
+        return Answer("ACCEPT", proposal)
+    before = facts.state.type if facts.state else None
+    kind = "flow" if facts.is_flow else "task"
+    for rule in RULES:
+        if (
+            (rule.of == "any" or rule.of == kind)
+            and (rule.before is None or before in rule.before)
+            and (rule.after is None or proposal.type in rule.after)
+        ):
+            answer = rule.check(Ask(facts, proposal, now))
+            if answer is not None:
+                return answer
+    return Answer("ACCEPT", proposal)
+
+
+def time_of(value: object) -> int | None:
+    """Return microseconds since 1970 of a time as details hold it (ISO text), or ``None``."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return from_datetime(datetime.fromisoformat(value.replace("Z", "+00:00")))
+    except ValueError:
+        return None
+
+
+def _reject(reason: str, state: Proposal | None = None, policy: dict[str, Any] | None = None) -> Answer:
+    return Answer("REJECT", state, reason, policy=policy)
+
+
+def _abort(reason: str) -> Answer:
+    return Answer("ABORT", None, reason)
+
+
+def _same_transition(ask: Ask) -> Answer | None:
+    known = (ask.facts.state.details or {}).get("transition_id") if ask.facts.state else None
+    if known is not None and known == ask.proposal.details.get("transition_id"):
+        return _reject("This run has already made this state transition.")
+    return None
+
+
+def _has_ended(ask: Ask) -> Answer | None:
+    assert ask.facts.state is not None
+    return _abort(
+        f"This run is already in terminal state {ask.facts.state.name} ({ask.facts.state.type}); "
+        f"it cannot become {ask.proposal.type} any more. Its own report stands."
+    )
+
+
+def _completed_stays(ask: Ask) -> Answer | None:
+    return _reject("This run is already completed.") if ask.facts.has_data else None
+
+
+def _keeps_journal(ask: Ask) -> Answer | None:
+    if not ask.facts.keeps_journal:
+        return None
+    ended = ask.facts.state is not None and ask.facts.state.type in TERMINAL
+    if ask.facts.is_flow and ask.proposal.type == "SCHEDULED" and ended:
+        if ask.facts.has_deployment:
+            return Answer("ACCEPT", ask.proposal, next_attempt=True)
+        return _abort(
+            "This run has no deployment, so nobody would start it again. Run its script once more instead."
+        )
+    if ask.facts.is_flow and not ended and ask.proposal.type == "CANCELLED":
+        return _reject(
+            "Its process was asked to end; the run is Cancelled once it has.",
+            Proposal("CANCELLING", "Cancelling", ask.proposal.message, ask.proposal.details),
+        )
+    if ask.facts.is_flow and not ended and ask.proposal.type == "CANCELLING":
+        return None
+    if not ask.facts.is_flow and ask.proposal.type in _CANCEL:
+        return _abort("A task run cannot be cancelled by itself. Cancel its flow run.")
+    return _abort(
+        "This run reports its states itself, through its journal; others may only ask that it be cancelled. "
+        "Propose with force to overrule it."
+    )
+
+
+def _cancelling_ends_cancelled(ask: Ask) -> Answer | None:
+    if ask.proposal.type == "CANCELLED":
+        return None
+    return _reject("A run that is cancelling can only become cancelled.")
+
+
+def _nothing_to_stop(ask: Ask) -> Answer | None:
+    state = ask.facts.state
+    assert state is not None
+    suspended = state.type == "PAUSED" and bool((state.details or {}).get("pause_reschedule"))
+    if suspended or (state.type == "SCHEDULED" and not ask.facts.has_process):
+        message = ask.proposal.message or "Cancelled before a process was started for it."
+        return _reject(
+            "This run has no process to stop, so it is cancelled at once.",
+            Proposal("CANCELLED", "Cancelled", message, ask.proposal.details),
+        )
+    return None
+
+
+def _pending_once(ask: Ask) -> Answer | None:
+    state = ask.facts.state
+    assert state is not None
+    if state.type == "PENDING" and _SUBMISSION.get(ask.proposal.name, 0) > _SUBMISSION.get(state.name, 0):
+        return None  # the same worker goes on: Pending → Submitting → InfrastructurePending
+    return _abort(f"This run is in a {state.type} state and cannot become PENDING again.")
+
+
+_SUBMISSION = {"Submitting": 1, "InfrastructurePending": 2}
+
+
+def _late_is_scheduled(ask: Ask) -> Answer | None:
+    if ask.proposal.name != "Late":
+        return None
+    state = ask.facts.state
+    if state is not None and state.type == "SCHEDULED" and state.name != "Late":
+        return None
+    return _reject("Only a scheduled run can be late.")
+
+
+def _retry_needs_deployment(ask: Ask) -> Answer | None:
+    if ask.proposal.name != "AwaitingRetry":
+        return None
+    if not ask.facts.has_deployment:
+        return _abort("This run has no deployment, so nobody would start it again.")
+    policy = {"retry_type": "reschedule", "resuming": False, "pause_keys": []}
+    return Answer("ACCEPT", ask.proposal, policy=policy)
+
+
+def _pause(ask: Ask) -> Answer | None:
+    if ask.facts.state is None or ask.facts.state.type != "RUNNING":
+        return _reject("Only a run that is running can be paused.")
+    if ask.proposal.details.get("pause_reschedule"):
+        if ask.facts.is_subflow:
+            return _abort("A subflow cannot be suspended: its process belongs to its parent.")
+        if not ask.facts.has_deployment:
+            return _abort("A run without a deployment cannot be suspended: nobody would start it again.")
+    key = ask.proposal.details.get("pause_key")
+    if key is None:
+        return None
+    if key in ask.facts.pause_keys:
+        return _reject("This pause has already fired.")
+    return Answer("ACCEPT", ask.proposal, policy={"pause_keys": sorted({*ask.facts.pause_keys, key})})
+
+
+def _resume(ask: Ask) -> Answer | None:
+    assert ask.facts.state is not None
+    if ask.proposal.type in TERMINAL or ask.proposal.type == "CANCELLING":
+        return None
+    if ask.proposal.type not in ("RUNNING", "SCHEDULED"):
+        return _reject(f"A paused run cannot become {ask.proposal.type}.")
+    until = time_of((ask.facts.state.details or {}).get("pause_timeout"))
+    if until is not None and until < ask.now:
+        return _reject(
+            "The pause has timed out.", Proposal("FAILED", "Failed", "The run was paused and never resumed.")
+        )
+    return Answer("ACCEPT", ask.proposal, policy={"resuming": True})
+
+
+def _keep_scheduled_time(ask: Ask) -> Answer | None:
+    when = (ask.facts.state.details or {}).get("scheduled_time") if ask.facts.state else None
+    if when is None or ask.proposal.details.get("scheduled_time"):
+        return None
+    return Answer("ACCEPT", ask.proposal._replace(details={**ask.proposal.details, "scheduled_time": when}))
+
+
+def _wait_for_time(ask: Ask) -> Answer | None:
+    when = time_of((ask.facts.state.details or {}).get("scheduled_time")) if ask.facts.state else None
+    if when is None or when <= ask.now:
+        return None
+    # rounded up: a client that comes back at that time must not be told to wait once more
+    delay = math.ceil((when - ask.now) / 1_000_000)
+    return Answer("WAIT", reason="The scheduled time is in the future.", delay_seconds=delay)
+
+
+def _flow_must_run(ask: Ask) -> Answer | None:
+    if ask.facts.flow_state is None or ask.facts.flow_state == "RUNNING":
+        return None
+    return _abort(f"Its flow run is not running (it is {ask.facts.flow_state}), so this task run cannot run.")
+
+
+def _retry(ask: Ask) -> Answer | None:
+    if ask.facts.run_count > ask.facts.retries or ask.proposal.details.get("retriable") is False:
+        return None
+    delay = retry_delay(ask.facts.retry_delays, max(1, ask.facts.run_count))
+    details = {**_own_details(ask.proposal.details), "scheduled_time": iso(ask.now + int(delay * 1_000_000))}
+    state = Proposal("SCHEDULED", "AwaitingRetry", ask.proposal.message, details)
+    policy = {"retry_type": "in_process", "resuming": False, "pause_keys": []} if ask.facts.is_flow else None
+    return _reject("Retrying", state, policy)
+
+
+def _own_details(details: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: details[key] for key in ("flow_run_id", "task_run_id", "child_flow_run_id") if details.get(key)
+    }
+
+
+_CANCEL = frozenset(("CANCELLING", "CANCELLED"))
+_OPEN: frozenset[str] = frozenset(("SCHEDULED", "PENDING", "RUNNING", "PAUSED"))
+
+
+def _set(*types: str) -> frozenset[Any]:
+    return frozenset(types)
+
+
+# The rows of the deployment limits (ENQUEUE, CANCEL_NEW, slot granted) belong after `_wait_for_time`: a slot is
+# only taken for a proposal that every other rule lets pass.
+RULES: tuple[Rule, ...] = (
+    Rule("The same transition is not made twice.", "any", None, None, _same_transition),
+    Rule("What has ended has not crashed.", "any", TERMINAL, _set("CRASHED"), _has_ended),
+    Rule("What has ended cannot be cancelled.", "flow", TERMINAL, _CANCEL, _has_ended),
+    Rule("A run in a journal reports for itself.", "any", None, None, _keeps_journal),
+    Rule("Completed with a result is completed.", "any", _set("COMPLETED"), _OPEN, _completed_stays),
+    Rule(
+        "Only a deployment's run starts again.", "flow", TERMINAL, _set("SCHEDULED"), _retry_needs_deployment
+    ),
+    Rule("Cancelling ends cancelled.", "flow", _set("CANCELLING"), None, _cancelling_ends_cancelled),
+    Rule(
+        "Without a process there is nothing to stop.",
+        "flow",
+        _set("SCHEDULED", "PAUSED"),
+        _set("CANCELLING"),
+        _nothing_to_stop,
+    ),
+    Rule(
+        "Only one worker begins a run.",
+        "flow",
+        _set("PENDING", "RUNNING", "CANCELLED"),
+        _set("PENDING"),
+        _pending_once,
+    ),
+    Rule("Only a scheduled run is late.", "flow", None, _set("SCHEDULED"), _late_is_scheduled),
+    Rule("Only a running run pauses, once for each key.", "flow", None, _set("PAUSED"), _pause),
+    Rule("A pause ends by going on or ending.", "flow", _set("PAUSED"), None, _resume),
+    Rule("The scheduled time is kept.", "any", _set("SCHEDULED"), _set("PENDING"), _keep_scheduled_time),
+    Rule("A run waits for its time.", "any", _set("SCHEDULED", "PENDING"), _set("RUNNING"), _wait_for_time),
+    Rule("A task runs in a running flow.", "task", None, _set("RUNNING"), _flow_must_run),
+    Rule("A failure is retried.", "any", _set("RUNNING"), _set("FAILED"), _retry),
+)
+
+
+def default_name(state_type: str, name: str | None) -> str:
+    """Return the state's name, or its type's own (``COMPLETED`` → ``Completed``)."""
+    return name or DEFAULT_NAME[state_type]

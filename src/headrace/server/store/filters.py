@@ -1,0 +1,262 @@
+"""The contract's filters, sorts and pages as SQL: the one place where a filter gets its meaning.
+
+A list is asked for with a filter for each kind (:class:`Scope`). The kind's own filter speaks of its rows;
+another kind's speaks of the rows that belong to them: ``flow_runs`` in a list of flows keeps the flows that
+have such a run. What does not exist yet (deployments, work pools, work queues) matches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Select, and_, false, or_, select, true
+from sqlalchemy.sql.elements import UnaryExpression
+
+from headrace.model.clock import from_datetime
+from headrace.model.states import StateType
+from headrace.wire import filters as wire
+
+from .tables import began_us, flow_runs, flows, task_runs
+
+Where = ColumnElement[bool]
+Order = tuple[ColumnElement[Any] | UnaryExpression[Any], ...]
+
+
+class Scope(NamedTuple):
+    """The filters of one request, by kind; ``None`` restricts nothing."""
+
+    flows: wire.FlowFilter | None = None
+    flow_runs: wire.FlowRunFilter | None = None
+    task_runs: wire.TaskRunFilter | None = None
+    deployments: wire.DeploymentFilter | None = None
+    work_pools: wire.WorkPoolFilter | None = None
+    work_queues: wire.WorkQueueFilter | None = None
+
+
+class Matcher:
+    """Turn the filters of one request into conditions, in the words of one database."""
+
+    def __init__(self, dialect: str) -> None:
+        # imported only when used: a dialect of SQLAlchemy costs 30 ms
+        self._tags: Any = import_module(f"{__package__}.{'sqlite' if dialect == 'sqlite' else 'postgres'}")
+
+    def flows(self, scope: Scope) -> Where:
+        """Return which flows are asked for."""
+        parts: list[Where] = [] if scope.flows is None else [self._flow(scope.flows)]
+        if scope.flow_runs is not None:
+            runs = select(flow_runs.c.flow_id).where(self._flow_run(scope.flow_runs))
+            parts.append(flows.c.id.in_(runs))
+        if scope.task_runs is not None:
+            runs = select(flow_runs.c.flow_id).where(
+                flow_runs.c.id.in_(self._flow_runs_of_tasks(scope.task_runs))
+            )
+            parts.append(flows.c.id.in_(runs))
+        return and_(true(), *parts, *_of_what_is_not(scope))
+
+    def flow_runs(self, scope: Scope) -> Where:
+        """Return which flow runs are asked for."""
+        parts: list[Where] = [] if scope.flow_runs is None else [self._flow_run(scope.flow_runs)]
+        if scope.flows is not None:
+            parts.append(flow_runs.c.flow_id.in_(select(flows.c.id).where(self._flow(scope.flows))))
+        if scope.task_runs is not None:
+            parts.append(flow_runs.c.id.in_(self._flow_runs_of_tasks(scope.task_runs)))
+        return and_(true(), *parts, *_of_what_is_not(scope))
+
+    def task_runs(self, scope: Scope) -> Where:
+        """Return which task runs are asked for."""
+        parts: list[Where] = [] if scope.task_runs is None else [self._task_run(scope.task_runs)]
+        runs: list[Where] = [] if scope.flow_runs is None else [self._flow_run(scope.flow_runs)]
+        if scope.flows is not None:
+            runs.append(flow_runs.c.flow_id.in_(select(flows.c.id).where(self._flow(scope.flows))))
+        if runs:
+            parts.append(task_runs.c.flow_run_id.in_(select(flow_runs.c.id).where(and_(*runs))))
+        return and_(true(), *parts, *_of_what_is_not(scope))
+
+    def _flow_runs_of_tasks(self, filter: wire.TaskRunFilter) -> Select[Any]:
+        within = task_runs.c.flow_run_id.is_not(None)
+        return select(task_runs.c.flow_run_id).where(and_(within, self._task_run(filter)))
+
+    def _flow(self, f: wire.FlowFilter) -> Where:
+        c = flows.c
+        return _joined(
+            f,
+            _on(_any_or_not, c.id, f.id),
+            _on(_name, c.name, f.name),
+            _on(self._tagged, c.tags, f.tags),
+            _on(_deployed, None, f.deployment),
+        )
+
+    def _flow_run(self, f: wire.FlowRunFilter) -> Where:
+        c = flow_runs.c
+        return _joined(
+            f,
+            _on(_any_or_not, c.id, f.id),
+            _on(_name, c.name, f.name),
+            _on(self._tagged, c.tags, f.tags),
+            _on(_joined_any, c.deployment_id, f.deployment_id),
+            _on(_joined_any, c.work_queue_name, f.work_queue_name),
+            _on(_state, (c.state_type, c.state_name), f.state),
+            _on(_any_or_not, c.flow_version, f.flow_version),
+            _on(_span, c.start_us, f.start_time),
+            _on(_span, c.end_us, f.end_time),
+            _on(_span, c.expected_start_us, f.expected_start_time),
+            _on(_span, c.next_scheduled_us, f.next_scheduled_start_time),
+            _on(_joined_any, c.parent_flow_run_id, f.parent_flow_run_id),
+            _on(_joined_any, c.parent_task_run_id, f.parent_task_run_id),
+            _on(_any_or_not, c.idempotency_key, f.idempotency_key),
+            _on(_created_by, c.created_by, f.created_by),
+        )
+
+    def _task_run(self, f: wire.TaskRunFilter) -> Where:
+        c = task_runs.c
+        return _joined(
+            f,
+            _on(_any_or_not, c.id, f.id),
+            _on(_name, c.name, f.name),
+            _on(self._tagged, c.tags, f.tags),
+            _on(_state, (c.state_type, c.state_name), f.state),
+            _on(_span, c.start_us, f.start_time),
+            _on(_span, c.end_us, f.end_time),
+            _on(_span, c.expected_start_us, f.expected_start_time),
+            _on(_subflows, c.child_flow_run_id, f.subflow_runs),
+            _on(_of_flow_run, c.flow_run_id, f.flow_run_id),
+        )
+
+    def _tagged(self, column: Column[Any], f: Any) -> Where:
+        all_, any_ = f.all_, getattr(f, "any_", None)
+        return _joined(
+            f,
+            None if all_ is None else (self._tags.tags_all(column, all_) if all_ else true()),
+            None if any_ is None else (self._tags.tags_any(column, any_) if any_ else false()),
+            _null_or_not(f.is_null_, self._tags.tags_none(column), ~self._tags.tags_none(column)),
+        )
+
+
+def _on(make: Callable[[Any, Any], Where], column: Any, filter: Any) -> Where | None:
+    return None if filter is None else make(column, filter)
+
+
+def _of_what_is_not(scope: Scope) -> list[Where]:
+    absent = (scope.deployments, scope.work_pools, scope.work_queues)
+    return [false()] if any(filter is not None for filter in absent) else []
+
+
+def _joined(filter: Any, *parts: Where | None) -> Where:
+    known = [part for part in parts if part is not None]
+    if not known:
+        return true()
+    join = or_ if getattr(filter, "operator", None) == wire.Operator.or_ else and_
+    return join(*known)
+
+
+def _null_or_not(is_null: bool | None, null: Where, not_null: Where) -> Where | None:
+    if is_null is None:
+        return None
+    return null if is_null else not_null
+
+
+def _values(values: Sequence[Any]) -> list[str]:
+    return [value.value if isinstance(value, StateType) else str(value) for value in values]
+
+
+def _any(column: Column[Any], values: Sequence[Any] | None) -> Where | None:
+    return None if values is None else column.in_(_values(values))
+
+
+def _not_any(column: Column[Any], values: Sequence[Any] | None) -> Where | None:
+    # a row without a value is none of them, which SQL's NOT IN would not say
+    return None if values is None else or_(column.is_(None), column.not_in(_values(values)))
+
+
+def _any_or_not(column: Column[Any], f: Any) -> Where:
+    return _joined(f, _any(column, f.any_), _not_any(column, getattr(f, "not_any_", None)))
+
+
+def _joined_any(column: Column[Any], f: Any) -> Where:
+    null = _null_or_not(getattr(f, "is_null_", None), column.is_(None), column.is_not(None))
+    return _joined(f, _any(column, f.any_), null)
+
+
+def _name(column: Column[Any], f: Any) -> Where:
+    like = None if f.like_ is None else column.icontains(f.like_, autoescape=True)
+    return _joined(f, _any(column, f.any_), like)
+
+
+def _span(column: Column[Any], f: Any) -> Where:
+    return _joined(
+        f,
+        None if f.before_ is None else column <= from_datetime(f.before_),
+        None if f.after_ is None else column >= from_datetime(f.after_),
+        _null_or_not(getattr(f, "is_null_", None), column.is_(None), column.is_not(None)),
+    )
+
+
+def _state(columns: tuple[Column[Any], Column[Any]], f: Any) -> Where:
+    return _joined(f, _on(_any_or_not, columns[0], f.type), _on(_any_or_not, columns[1], f.name))
+
+
+def _created_by(column: Column[Any], f: wire.FlowRunFilterCreatedBy) -> Where:
+    # nothing that makes runs has an id yet: schedules and automations will
+    by = None if f.id_ is None and f.type_ is None else false()
+    return _joined(f, by, _null_or_not(f.is_null_, column.is_(None), column.is_not(None)))
+
+
+def _deployed(_column: None, f: wire.FlowFilterDeployment) -> Where:
+    return _joined(f, _null_or_not(f.is_null_, true(), false()))  # no flow has a deployment yet
+
+
+def _subflows(column: Column[Any], f: wire.TaskRunFilterSubFlowRuns) -> Where:
+    exist = f.exists_
+    return true() if exist is None else (column.is_not(None) if exist else column.is_(None))
+
+
+def _of_flow_run(column: Column[Any], f: wire.TaskRunFilterFlowRunId) -> Where:
+    # `is_null_` is false unless said: joined by "or", only what was said can count
+    said = f.operator is wire.Operator.and_ or "is_null_" in f.model_fields_set
+    null = _null_or_not(f.is_null_, column.is_(None), column.is_not(None)) if said else None
+    return _joined(f, _any(column, f.any_), null)
+
+
+def flow_order(sort: str) -> Order:
+    """Return the ORDER BY of a list of flows."""
+    c = flows.c
+    return {
+        "CREATED_DESC": (c.created_us.desc(), c.id.desc()),
+        "UPDATED_DESC": (c.updated_us.desc(), c.id.desc()),
+        "NAME_ASC": (c.name.asc(),),
+        "NAME_DESC": (c.name.desc(),),
+    }[sort]
+
+
+def flow_run_order(sort: str) -> Order:
+    """Return the ORDER BY of a list of flow runs; the id decides between equals."""
+    c = flow_runs.c
+    return {
+        "ID_DESC": (c.id.desc(),),
+        "START_TIME_ASC": (began_us.asc(), c.id.asc()),
+        "START_TIME_DESC": (began_us.desc(), c.id.desc()),
+        "EXPECTED_START_TIME_ASC": (c.expected_start_us.asc(), c.id.asc()),
+        "EXPECTED_START_TIME_DESC": (c.expected_start_us.desc(), c.id.desc()),
+        "NAME_ASC": (c.name.asc(), c.id.asc()),
+        "NAME_DESC": (c.name.desc(), c.id.desc()),
+        "NEXT_SCHEDULED_START_TIME_ASC": (c.next_scheduled_us.asc().nulls_last(), c.id.asc()),
+        "END_TIME_DESC": (c.end_us.desc().nulls_last(), c.id.desc()),
+    }[sort]
+
+
+def task_run_order(sort: str) -> Order:
+    """Return the ORDER BY of a list of task runs; the id decides between equals."""
+    c = task_runs.c
+    return {
+        "ID_DESC": (c.id.desc(),),
+        "EXPECTED_START_TIME_ASC": (c.expected_start_us.asc(), c.id.asc()),
+        "EXPECTED_START_TIME_DESC": (c.expected_start_us.desc(), c.id.desc()),
+        "NAME_ASC": (c.name.asc(), c.id.asc()),
+        "NAME_DESC": (c.name.desc(), c.id.desc()),
+        "NEXT_SCHEDULED_START_TIME_ASC": (c.next_scheduled_us.asc().nulls_last(), c.id.asc()),
+        "END_TIME_DESC": (c.end_us.desc().nulls_last(), c.id.desc()),
+        "DURATION_DESC": (c.running_us.desc(), c.id.desc()),
+        "DURATION_ASC": (c.running_us.asc(), c.id.asc()),
+    }[sort]

@@ -1,0 +1,1 @@
+"""The contract's objects, a file a resource: what is sent in, what is answered."""

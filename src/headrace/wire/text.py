@@ -1,0 +1,39 @@
+"""Text and numbers as the wire may hold them: what no database can keep is refused or mended here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+NUL = "\x00"
+
+
+def _refuse_nul(text: str) -> str:
+    if NUL in text:
+        raise PydanticCustomError("nul_character", "Text may not hold the NUL character (\\u0000).")
+    return text
+
+
+def mend(text: str) -> str:
+    """Return the text with NUL characters replaced by U+FFFD: what a run says must not be lost for one."""
+    return text.replace(NUL, "\N{REPLACEMENT CHARACTER}") if NUL in text else text
+
+
+Text = Annotated[str, AfterValidator(_refuse_nul)]
+"""A name, key or tag: NUL characters are refused with 422."""
+
+Message = Annotated[str, AfterValidator(mend)]
+"""What a run says (a log line, a state's message): NUL characters are replaced."""
+
+FlowName = Annotated[Text, Field(pattern="^[^/%&><]+$")]
+"""A flow's name; the characters that would break a URL are refused."""
+
+BigInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""A whole number that a database can hold."""
+
+Labels = dict[Text, bool | int | float | Text]
+"""``{label: value}``"""
+
+JsonObject = dict[str, Any]
