@@ -1,0 +1,61 @@
+"""Put a connection together: over the network, or with the server's application in this process."""
+
+from __future__ import annotations
+
+from ..client.connection import Connection
+from ..client.port import JournalPort
+from ..client.where import Location, locate
+from ..journal.spool import Spool
+from ..settings import Settings
+
+EMBEDDED_URL = "http://embedded/api"
+"""A name for requests that leave no process; nothing resolves it."""
+
+_RECOVERY_BUDGET_S = 2.0
+"""How long a command waits for journals left behind: a person is looking, and the next command goes on."""
+
+
+def connect(settings: Settings) -> Connection:
+    """Return a connection to wherever the settings say that runs are recorded."""
+    location = locate(settings)
+    return _embedded(settings) if location.kind == "embedded" else Connection(settings, location.url)
+
+
+def _embedded(settings: Settings) -> Connection:
+    # Heavy, and not needed where a server runs: the server's application costs half a second to import.
+    from ..client.inprocess import InProcessTransport
+    from ..server.app import create_app
+    from ..server.store.database import Database
+
+    database = Database.open(settings.database_url or None, settings.home_path)
+    transport = InProcessTransport(create_app(settings, database))
+    return Connection(settings, EMBEDDED_URL, transport=transport, on_close=database.close)
+
+
+def port_of(settings: Settings, location: Location) -> JournalPort:
+    """Return the way by which journals of this host reach the database."""
+    if location.kind == "embedded":
+        from ..embedded import EmbeddedJournals  # here: a database driver, needed only without a server
+
+        return EmbeddedJournals(settings)
+    from ..client.journals import HttpJournals
+
+    return HttpJournals(settings, location.url)
+
+
+def recover_first(settings: Settings) -> None:
+    """Ship the journals that dead supervisors left on this host, so that what is read next is the truth.
+
+    Only where the home folder's own database or its local server takes them: a server far away may be
+    another one than the runs were meant for.
+    """
+    location = locate(settings)
+    if location.kind == "network" or not Spool(settings.home_path).folders():
+        return
+    from ..supervisor.recover import recover
+
+    port = port_of(settings, location)
+    try:
+        recover(settings, port, _RECOVERY_BUDGET_S)
+    finally:
+        port.close()

@@ -1,0 +1,289 @@
+"""``headrace flow-run``: list, follow, explain, cancel and delete flow runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import click
+
+from ..client import calls
+from ..client.calls import Json
+from ..client.connection import Connection
+from ..errors import ObjectNotFound
+from ..model.states import TERMINAL
+from . import explain, pick
+from .exits import OF_STATE, Code, Refusal
+from .filters import filter_options, flow_filter, run_filter
+from .lines import log_line, log_options, write_logs
+from .output import (
+    duration,
+    heading,
+    id_cell,
+    local_time,
+    output_option,
+    printable,
+    state_cell,
+    write_json,
+    write_json_line,
+    write_table,
+)
+from .session import current
+
+_POLL_S = 0.5
+"""Seconds between two looks at a run that is followed: quick for a person, little for a server."""
+
+_LATE_S = 5.0
+"""Log lines may arrive this much out of order, when several processes write for one run."""
+
+
+@click.group(name="flow-run")
+def group() -> None:
+    """List, follow, explain, cancel and delete flow runs.
+
+    RUN is an id, the first or last characters of one, or a run's name.
+    """
+
+
+@group.command(epilog="Example: headrace flow-run ls --state failed,crashed --since 1d -o json")
+@filter_options
+@output_option
+def ls(
+    states: tuple[str, ...],
+    flows: tuple[str, ...],
+    tags: tuple[str, ...],
+    since: str | None,
+    limit: int,
+    output: str,
+) -> None:
+    """List flow runs, the latest first."""
+    filters = {
+        "flow_runs": run_filter(states, tags, since, datetime.now(timezone.utc)),
+        "flows": flow_filter(flows),
+    }
+    runs = calls.flow_runs(current().connection, filters, limit=limit)
+    if output == "json":
+        write_json(runs)
+        return
+    write_run_table(runs)
+
+
+def write_run_table(runs: list[Json]) -> None:
+    """Write flow runs as ``headrace flow-run ls`` does."""
+    write_table(
+        ("ID", "NAME", "FLOW", "STATE", "STARTED", "TOOK"),
+        [
+            (
+                id_cell(run["id"]),
+                run["name"],
+                run.get("flow_name") or "",
+                state_cell(run),
+                local_time(run.get("start_time") or run.get("expected_start_time")),
+                explain.took(run),
+            )
+            for run in runs
+        ],
+        empty="No flow runs.",
+    )
+
+
+@group.command(epilog="Example: headrace flow-run inspect brave-otter")
+@pick.RUN_ARGUMENT
+@output_option
+def inspect(run: str, output: str) -> None:
+    """Explain a flow run: its state, how it came to it, the evidence, and when its tasks ran."""
+    connection = current().connection
+    found = pick.flow_run(connection, run)
+    if output == "json":
+        write_json(found)
+        return
+    _explain(connection, found)
+
+
+def _explain(connection: Connection, run: Json) -> None:
+    click.echo(f"Flow run {printable(run['name'])} of flow {printable(run.get('flow_name') or '?')}")
+    explain.state_lines(run)
+    explain.facts(
+        [
+            ("id", run["id"]),
+            ("started", local_time(run.get("start_time"), millis=True)),
+            ("ended", local_time(run.get("end_time"), millis=True)),
+            ("ran for", explain.took(run)),
+            ("run count", str(run.get("run_count") or "") if (run.get("run_count") or 0) > 1 else ""),
+            ("parameters", printable(_brief(run.get("parameters")))),
+            ("tags", printable(", ".join(run.get("tags") or []))),
+            ("version", printable(run.get("flow_version") or "")),
+            ("parent run", _parent(run)),
+        ]
+    )
+    explain.history(run.get("state_history") or [])
+    explain.evidence(run.get("state"))
+    of_run = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    tasks = calls.task_runs(connection, of_run, limit=explain.TASKS_SHOWN)
+    total = calls.count_task_runs(connection, of_run) if len(tasks) == explain.TASKS_SHOWN else len(tasks)
+    explain.timeline(tasks, total, datetime.now(timezone.utc))
+
+
+def _brief(value: Any) -> str:
+    import json  # here: only this view needs it
+
+    text = json.dumps(value, ensure_ascii=False) if value else ""
+    return text if len(text) <= 300 else f"{text[:300]}… ({len(text):,} characters; -o json shows them)"
+
+
+def _parent(run: Json) -> str:
+    return str(run.get("parent_flow_run_id") or "")
+
+
+@group.command(epilog="Example: headrace flow-run logs -f brave-otter")
+@pick.RUN_ARGUMENT
+@log_options
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the run has ended.")
+@output_option
+def logs(
+    run: str, level: int | None, limit: int | None, tail: int | None, follow: bool, output: str
+) -> int | None:
+    """Show a flow run's log; JSON lines with --follow, a JSON list without."""
+    connection = current().connection
+    found = pick.flow_run(connection, run)
+    filters: Json = {"flow_run_id": {"any_": [found["id"]]}}
+    if level is not None:
+        filters["level"] = {"ge_": level}
+    if not follow:
+        write_logs(connection, filters, limit=limit, tail=tail, output=output)
+        return None
+    for line in _follow_logs(connection, found, filters, tail):
+        if output == "json":
+            write_json_line(line)
+        else:
+            click.echo(log_line(line))
+    return None
+
+
+def _follow_logs(connection: Connection, run: Json, filters: Json, tail: int | None) -> Iterator[Json]:
+    """Yield a run's log lines as they come, each once, until the run has ended and they are all there."""
+    seen: dict[str, datetime] = {}
+    after: datetime | None = None
+    if tail is not None:
+        first = calls.last_logs(connection, filters, tail) if tail else []
+        yield from first
+        seen = {line["id"]: _when(line) for line in first}
+        after = max(seen.values(), default=datetime.now(timezone.utc))
+    while True:
+        # The state is read before the lines: what an ended run wrote is there when its end is.
+        ended = run.get("state_type") in TERMINAL
+        since = (after - timedelta(seconds=_LATE_S)).isoformat() if after else None
+        for line in calls.logs(connection, filters, after=since):
+            if line["id"] not in seen and (tail is None or after is None or _when(line) >= after or seen):
+                yield line
+                seen[line["id"]] = _when(line)
+        if ended:
+            return
+        after = max(seen.values(), default=after)
+        if after is not None:
+            oldest = after - timedelta(seconds=2 * _LATE_S)
+            seen = {id: when for id, when in seen.items() if when >= oldest}
+        time.sleep(_POLL_S)
+        run = calls.flow_run(connection, run["id"])
+
+
+def _when(line: Json) -> datetime:
+    return datetime.fromisoformat(line["timestamp"].replace("Z", "+00:00"))
+
+
+@group.command(epilog="Example: headrace flow-run watch brave-otter && echo done")
+@pick.RUN_ARGUMENT
+def watch(run: str) -> int:
+    """Follow a flow run to its end; the exit code tells how it ended (0 Completed, 1 Failed, 4 Crashed, 5 Cancelled)."""
+    connection = current().connection
+    found = pick.flow_run(connection, run)
+    click.echo(
+        f"Flow run {printable(found['name'])} of flow {printable(found.get('flow_name') or '?')}, {found['id']}"
+    )
+    told: set[str] = set()
+    while True:
+        _tell_states(found, told)
+        if found.get("state_type") in TERMINAL:
+            return OF_STATE[found["state_type"]]
+        time.sleep(_POLL_S)
+        try:
+            found = calls.flow_run(connection, found["id"])
+        except ObjectNotFound as error:
+            raise Refusal(f"Flow run {found['id']} was deleted while it was watched.") from error
+
+
+def _tell_states(run: Json, told: set[str]) -> None:
+    """Write the states that have not been told yet, in their order."""
+    for entry in run.get("state_history") or ([run["state"]] if run.get("state") else []):
+        if entry["id"] not in told:
+            told.add(entry["id"])
+            click.echo(explain.state_line(entry))
+
+
+@group.command(epilog="Example: headrace flow-run cancel brave-otter")
+@pick.RUN_ARGUMENT
+@output_option
+def cancel(run: str, output: str) -> int:
+    """Ask that a flow run end, and say what will happen."""
+    session = current()
+    found = pick.flow_run(session.connection, run)
+    state = {"type": "CANCELLING", "name": "Cancelling", "message": f"Cancel was asked by {_user()}."}
+    answer = calls.set_flow_run_state(session.connection, found["id"], state)
+    if output == "json":
+        write_json(answer)
+    else:
+        _tell_cancel(found, answer, session.settings.grace_seconds)
+    return Code.OK if _is_cancelled(answer) else Code.FAILED
+
+
+def _is_cancelled(answer: Json) -> bool:
+    return (answer.get("state") or {}).get("type") in ("CANCELLING", "CANCELLED") and answer[
+        "status"
+    ] != "ABORT"
+
+
+def _tell_cancel(run: Json, answer: Json, grace_s: float) -> None:
+    name = printable(run["name"])
+    kind = (answer.get("state") or {}).get("type")
+    if not _is_cancelled(answer):
+        reason = (answer.get("details") or {}).get("reason") or f"the server answered {answer['status']}"
+        click.echo(f"{name} was not cancelled: {printable(str(reason))}", err=True)
+    elif kind == "CANCELLED":
+        click.echo(f"{name} had not begun; it is Cancelled now.")
+    else:
+        click.echo(
+            f"{name} is Cancelling: its process is told to end, and after {duration(grace_s)} of grace "
+            "(setting grace_seconds on its host) the whole process tree is killed.\n"
+            f"Follow it with: headrace flow-run watch {run['id']}"
+        )
+
+
+def _user() -> str:
+    import getpass  # here: only this command needs it
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user id without a name, as containers have them
+        return "an unnamed user"
+
+
+@group.command(epilog="Example: headrace flow-run delete brave-otter --yes")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def delete(runs: tuple[str, ...], yes: bool) -> None:
+    """Delete flow runs with their task runs and logs."""
+    connection = current().connection
+    found = [pick.flow_run(connection, run) for run in runs]
+    if not yes:
+        heading("To be deleted, with their task runs and logs:")
+        for run in found:
+            note = "" if run.get("state_type") in TERMINAL else "; it has not ended and may report again"
+            click.echo(
+                f"  {run['id']}  {printable(run['name'])}, {run.get('state_name') or 'no state'}{note}"
+            )
+        click.confirm("Delete?", abort=True)
+    for run in found:
+        calls.delete_flow_run(connection, run["id"])
+        click.echo(f"Deleted {printable(run['name'])} ({run['id']}).")

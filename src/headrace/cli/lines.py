@@ -1,0 +1,71 @@
+"""Log lines for people, and the options that choose among them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..client import calls
+from ..client.calls import Json
+from ..client.connection import Connection
+from .output import local_time, without_controls, write_json
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class Level(click.ParamType[int]):
+    """A level of log lines by name, or by number as in ``logging``."""
+
+    name = "level"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of a level."""
+        text = str(value).strip().upper()
+        if text.isdigit():
+            return int(text)
+        number = logging.getLevelName("WARNING" if text == "WARN" else text)
+        if not isinstance(number, int):
+            self.fail(
+                f"{value!r} is no level. Give one of {', '.join(_LEVELS).lower()}, or a number.", param, ctx
+            )
+        return number
+
+
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--level``, ``--limit`` and ``--tail``."""
+    options = (
+        click.option("--level", type=Level(), help="Only lines of this level and above, such as warning."),
+        click.option(
+            "--limit", type=click.IntRange(min=1), help="The most lines to show, from the first one on."
+        ),
+        click.option("--tail", type=click.IntRange(min=0), help="Only this many of the last lines."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def write_logs(
+    connection: Connection, filters: Json, *, limit: int | None, tail: int | None, output: str
+) -> None:
+    """Write the log lines that are there now, oldest first."""
+    if tail is not None:
+        found = iter(calls.last_logs(connection, filters, tail) if tail else [])
+    else:
+        found = calls.logs(connection, filters, limit=limit)
+    if output == "json":
+        write_json(list(found))
+        return
+    for line in found:
+        click.echo(log_line(line))
+
+
+def log_line(line: Json) -> str:
+    """Return ``time | LEVEL | logger | message``; the message may have several lines."""
+    level = logging.getLevelName(line["level"])
+    level = level if not level.startswith("Level ") else str(line["level"])
+    when = local_time(line["timestamp"], millis=True)
+    return f"{when} | {level:<7} | {without_controls(line['name'])} | {without_controls(line['message'])}"
