@@ -169,8 +169,8 @@ Entry = (
     Open | FlowRun | TaskRun | State | Log | Verdict | Asked | Missing | Adopted | Exit
 )
 
-encode = msgspec.json.Encoder().encode
-"""Encode a record without its line end."""
+encode = msgspec.json.Encoder(enc_hook=repr).encode
+"""Encode a record without its line end; a value that JSON cannot hold becomes its ``repr``."""
 
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 

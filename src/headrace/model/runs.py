@@ -198,3 +198,17 @@ def withdraw_lost(run: Run) -> bool:
     if not facts:
         return False
     return report(run, msgspec.structs.replace(max(facts, key=strength_of), offset=doubt.offset))
+
+
+def withdraw(run: Run) -> bool:
+    """Take the presumption back that a run was lost, as a sign of life came; return whether it had stood.
+
+    The strongest report that is no presumption stands again; the history keeps the presumption.
+    """
+    others = [row for row in run.history if row.rank != Rank.PRESUMPTION]
+    if run.state is None or run.state.rank != Rank.PRESUMPTION or not others:
+        return False
+    run.state = max(others, key=lambda row: (strength_of(row), row.id))
+    run.strength = strength_of(run.state)
+    _retime(run)
+    return True

@@ -1,0 +1,57 @@
+"""Start the companion: the supervisor process of a plain script."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from ..settings import TABLE, Settings
+
+_SHELL = "/bin/sh"
+
+
+def start(folder: Path, settings: Settings) -> None:
+    """Start the companion of the journal in ``folder`` and return at once (about 2 ms).
+
+    It must not be a child of the script: the script's own ``os.wait()`` would meet it. So a shell starts it
+    in the background and ends; the companion is then nobody's child. It gets its own session, no descriptor
+    of the script, and the script's import path without the script's folder, whose files could shadow others.
+    Where no process can be started the journal stays in the spool, and the next one on this host ships it.
+    """
+    if not sys.executable:
+        return
+    command = [sys.executable, "-W", "ignore", "-m", "headrace.companion", str(folder)]
+    environment = _environment(settings)
+    null = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ]
+    if os.path.exists(_SHELL):  # noqa: PTH110  # a string test on the way of every script's first run
+        command = [_SHELL, "-c", 'cd / && "$@" &', "sh", *command]
+    else:
+        command.append("--detach")  # containers without a shell: the companion forks itself away
+    with contextlib.suppress(OSError):
+        try:
+            pid = os.posix_spawn(command[0], command, environment, file_actions=null, setsid=True)
+        except NotImplementedError:  # a C library without POSIX_SPAWN_SETSID; the companion calls setsid itself
+            pid = os.posix_spawn(command[0], command, environment, file_actions=null)
+        with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored, or user code waited first
+            os.waitpid(pid, 0)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    environment = dict(os.environ)
+    for setting in TABLE:
+        if settings.source_of(setting.name) == "code":
+            environment["HEADRACE_" + setting.name.upper()] = str(getattr(settings, setting.name))
+    environment["HEADRACE_HOME"] = str(settings.home_path)
+    script_folder = sys.path[0] if sys.path else ""
+    environment["PYTHONPATH"] = os.pathsep.join(
+        path for path in map(os.path.abspath, filter(None, sys.path)) if path != script_folder  # noqa: PTH100  # may be no Path
+    )
+    for name in ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONDEVMODE", "PYTHONWARNINGS"):
+        environment.pop(name, None)
+    return environment

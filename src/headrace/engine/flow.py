@@ -1,0 +1,315 @@
+"""``@flow``: a function whose calls are recorded as flow runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+from . import arguments, logs
+from .driver import drive
+from .outcome import hand_over
+from .recorder import current_settings, recorder
+from .run import FlowRun, current_run, current_tags
+from .source import version_of
+from .state import State
+from .tracebacks import install_excepthook
+
+if TYPE_CHECKING:
+    from .runners.runner import TaskRunner
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+Hook = Callable[..., Any]
+NameMaker = str | Callable[..., str]
+
+
+class Flow(Generic[P, R]):
+    """A function whose calls are flow runs; made by :func:`flow`."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        version: str | None = None,
+        flow_run_name: NameMaker | None = None,
+        retries: int | None = None,
+        retry_delay_seconds: float | list[float] | None = None,
+        task_runner: TaskRunner | type[TaskRunner] | None = None,
+        description: str | None = None,
+        timeout_seconds: float | None = None,
+        validate_parameters: bool = True,
+        persist_result: bool | None = None,
+        result_storage: Any = None,
+        result_serializer: Any = None,
+        cache_result_in_memory: bool = True,
+        log_prints: bool | None = None,
+        on_completion: Iterable[Hook] | None = None,
+        on_failure: Iterable[Hook] | None = None,
+        on_cancellation: Iterable[Hook] | None = None,
+        on_crashed: Iterable[Hook] | None = None,
+        on_running: Iterable[Hook] | None = None,
+    ) -> None:
+        check_definition("flow", fn, retries, timeout_seconds)
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name: str = name or fn.__name__.replace("_", "-")
+        if any(letter in self.name for letter in "/%&><"):
+            raise ValueError(f"The flow name {self.name!r} may not hold any of / % & > <. Give another with name=.")
+        self.isasync = inspect.iscoroutinefunction(fn)
+        self.signature = inspect.signature(fn)
+        self.version = version if version is not None else version_of(fn)
+        self.flow_run_name = flow_run_name
+        self._retries = retries
+        self._retry_delay = retry_delay_seconds
+        self.task_runner = _runner_of(task_runner)
+        self.description = description if description is not None else inspect.getdoc(fn)
+        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
+        self.should_validate_parameters = validate_parameters
+        self.persist_result = persist_result
+        self.result_storage = result_storage
+        self.result_serializer = result_serializer
+        self.cache_result_in_memory = cache_result_in_memory
+        self.log_prints = log_prints
+        self.on_completion_hooks = list(on_completion or [])
+        self.on_failure_hooks = list(on_failure or [])
+        self.on_cancellation_hooks = list(on_cancellation or [])
+        self.on_crashed_hooks = list(on_crashed or [])
+        self.on_running_hooks = list(on_running or [])
+        self.validator = arguments.Validator(fn, self.signature, self.name)
+        self._key = f"flow:{self.name}"
+
+    @property
+    def retries(self) -> int:
+        """How often a failed run is tried again."""
+        return self._retries if self._retries is not None else int(current_settings().flow_default_retries)
+
+    @property
+    def retry_delay_seconds(self) -> float | list[float]:
+        """Seconds before a retry, or a list with each retry's."""
+        if self._retry_delay is not None:
+            return self._retry_delay
+        return float(current_settings().flow_default_retry_delay_seconds)
+
+    @overload
+    def __call__(self: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: Flow[P, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], **kwargs: Any
+    ) -> Coroutine[Any, Any, State[T]]: ...
+    @overload
+    def __call__(self: Flow[P, T], *args: Any, return_state: Literal[True], **kwargs: Any) -> State[T]: ...
+    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Run the flow and return its value, or its state with ``return_state=True``.
+
+        Raises:
+            ParameterBindError: the call does not fit the signature; no run is made.
+            ParameterTypeError: an argument does not fit its type hint; the run is Failed.
+            Exception: what the flow itself raised.
+        """
+        run = self._make_run(args, kwargs, wait_for)
+        if self.isasync:
+            return self._call_async(run, return_state)
+        drive(run)
+        _stop_runner(run)
+        return hand_over(run, return_state)
+
+    async def _call_async(self, run: FlowRun, return_state: bool) -> Any:
+        from .async_driver import drive_async  # asyncio is heavy, and sync programs need none
+
+        await drive_async(run)
+        _stop_runner(run)
+        return hand_over(run, return_state)
+
+    def _make_run(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> FlowRun:
+        parameters = arguments.bind(self.signature, self.name, args, kwargs) if self.signature.parameters or args or kwargs else {}
+        keeper = recorder()
+        outer = current_run.get()
+        parent = outer.flow_run if outer is not None and not outer.recorder.muted_by_fork else None
+        run = FlowRun(self, keeper, args, kwargs, parent, current_tags.get())
+        run.parameters = parameters
+        run.name = arguments.random_name(run)
+        settings = keeper.settings
+        run.retries = self._retries if self._retries is not None else settings.flow_default_retries
+        run.retry_delay = self._retry_delay if self._retry_delay is not None else settings.flow_default_retry_delay_seconds
+        run.timeout = self.timeout_seconds
+        if parent is not None:
+            run.dynamic_key = str(parent.count(self._key))
+            run.parent_task_run_id = keeper.new_id()
+            inherited = parent.log_prints
+        else:
+            inherited = settings.logging_log_prints
+            logs.set_up(settings)
+            install_excepthook()
+        run.log_prints = inherited if self.log_prints is None else self.log_prints
+        if run.log_prints:
+            logs.patch_print()
+        if wait_for is not None:
+            for item in arguments.collect_futures(wait_for):
+                item.wait()
+        return run
+
+    def with_options(self, **options: Any) -> Flow[P, R]:
+        """Return a copy with some of the decorator's arguments changed."""
+        known = {
+            "name": self.name, "version": self.version, "flow_run_name": self.flow_run_name,
+            "retries": self._retries, "retry_delay_seconds": self._retry_delay, "task_runner": self.task_runner,
+            "description": self.description, "timeout_seconds": self.timeout_seconds,
+            "validate_parameters": self.should_validate_parameters, "persist_result": self.persist_result,
+            "result_storage": self.result_storage, "result_serializer": self.result_serializer,
+            "cache_result_in_memory": self.cache_result_in_memory, "log_prints": self.log_prints,
+            "on_completion": self.on_completion_hooks, "on_failure": self.on_failure_hooks,
+            "on_cancellation": self.on_cancellation_hooks, "on_crashed": self.on_crashed_hooks,
+            "on_running": self.on_running_hooks,
+        }  # fmt: skip
+        return Flow(self.fn, **merge_options("flow", known, options))
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return ``parameters`` coerced to the flow's type hints.
+
+        Raises:
+            ParameterBindError: names that the flow does not take, or required ones that are missing.
+            ParameterTypeError: values that do not fit.
+        """
+        return self.validator.validate(arguments.bind(self.signature, self.name, (), dict(parameters)))
+
+    def on_completion(self, fn: Hook) -> Hook:
+        """Call ``fn(flow, flow_run, state)`` when a run completes; usable as a decorator."""
+        self.on_completion_hooks.append(fn)
+        return fn
+
+    def on_failure(self, fn: Hook) -> Hook:
+        """Call ``fn`` when a run fails for good."""
+        self.on_failure_hooks.append(fn)
+        return fn
+
+    def on_cancellation(self, fn: Hook) -> Hook:
+        """Call ``fn`` when a run is cancelled and its process hears of it."""
+        self.on_cancellation_hooks.append(fn)
+        return fn
+
+    def on_crashed(self, fn: Hook) -> Hook:
+        """Call ``fn`` when a run's process is told to end by SIGTERM."""
+        self.on_crashed_hooks.append(fn)
+        return fn
+
+    def on_running(self, fn: Hook) -> Hook:
+        """Call ``fn`` each time a run begins to run."""
+        self.on_running_hooks.append(fn)
+        return fn
+
+    def __get__(self, instance: Any, owner: Any = None) -> Flow[P, R]:
+        """Bind the flow to an instance, as a method is bound."""
+        if instance is None:
+            return self
+        bound = self.with_options()
+        bound.__init__(self.fn.__get__(instance, owner), **_options_of(self))  # type: ignore[misc]  # the same class
+        return bound
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name!r}>"
+
+
+def _options_of(flow_: Flow[Any, Any]) -> dict[str, Any]:
+    return {"name": flow_.name, "version": flow_.version, "flow_run_name": flow_.flow_run_name}
+
+
+def _stop_runner(run: FlowRun) -> None:
+    if run.runner is not None:
+        run.runner.stop()
+
+
+def runner_for(run: FlowRun) -> TaskRunner:
+    """Return the flow run's task runner; the first submit starts it."""
+    if run.runner is None:
+        from .runners.threads import ThreadPoolTaskRunner  # only flows that submit need a runner
+
+        chosen = run.definition.task_runner
+        run.runner = chosen.duplicate() if chosen is not None else ThreadPoolTaskRunner()
+    return run.runner
+
+
+def _runner_of(given: TaskRunner | type[TaskRunner] | None) -> TaskRunner | None:
+    return given() if isinstance(given, type) else given
+
+
+def check_definition(kind: str, fn: Any, retries: int | None, timeout: float | None) -> None:
+    """Refuse a decorated thing or numbers that cannot work.
+
+    Raises:
+        TypeError: not a function.
+        ValueError: a negative number of retries, or a timeout that is not positive.
+    """
+    if not callable(fn):
+        raise TypeError(f"@{kind} is for functions; it was given {type(fn).__name__}.")
+    if isinstance(fn, (staticmethod, classmethod)):
+        raise TypeError(f"Put @{type(fn).__name__} above @{kind}, not below it.")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"@{kind} cannot take a generator function yet. Return a list, or write a plain function.")
+    if retries is not None and retries < 0:
+        raise ValueError(f"retries is {retries}; it must be 0 or more.")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"timeout_seconds is {timeout}; it must be positive.")
+
+
+def merge_options(kind: str, known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the given ones changed.
+
+    Raises:
+        TypeError: one that the decorator does not know.
+    """
+    for name in given:
+        if name not in known:
+            raise TypeError(f"with_options() got {name!r}, which @{kind} does not know. It knows {', '.join(known)}.")
+    return {**known, **given}
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    fn: None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    flow_run_name: NameMaker | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: float | list[float] | None = None,
+    task_runner: TaskRunner | type[TaskRunner] | None = None,
+    description: str | None = None,
+    timeout_seconds: float | None = None,
+    validate_parameters: bool = True,
+    persist_result: bool | None = None,
+    result_storage: Any = None,
+    result_serializer: Any = None,
+    cache_result_in_memory: bool = True,
+    log_prints: bool | None = None,
+    on_completion: Iterable[Hook] | None = None,
+    on_failure: Iterable[Hook] | None = None,
+    on_cancellation: Iterable[Hook] | None = None,
+    on_crashed: Iterable[Hook] | None = None,
+    on_running: Iterable[Hook] | None = None,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: Any = None, /, **options: Any) -> Any:
+    """Make a function a flow: each call is a run with a state, logs and a place in the list of runs.
+
+    ``name``: the flow's name, else the function's with dashes. ``version``: text, else a hash of the file.
+    ``flow_run_name``: a template with ``{parameter}``, or a function. ``retries`` and ``retry_delay_seconds``:
+    how often a failed run is tried again, and the seconds before each (a number, or a list). ``task_runner``:
+    where submitted tasks run (threads). ``timeout_seconds``: after it the run is Failed, named TimedOut.
+    ``validate_parameters``: fit arguments to the type hints. ``log_prints``: ``print`` goes to the log.
+    ``on_...``: lists of functions ``(flow, flow_run, state)``. The result arguments are kept for later.
+    """
+    if fn is None:
+        return functools.partial(_make_flow, options)
+    return Flow(fn, **options)
+
+
+def _make_flow(options: dict[str, Any], fn: Any) -> Flow[Any, Any]:
+    return Flow(fn, **options)
+
+
+__all__ = ["Flow", "flow"]

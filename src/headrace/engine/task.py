@@ -1,0 +1,389 @@
+"""``@task``: a function whose calls are recorded as task runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+from ..errors import MissingContextError
+from . import arguments, logs
+from .annotations import Annotation, allow_failure, quote, unmapped
+from .driver import drive
+from .flow import Hook, NameMaker, check_definition, merge_options, runner_for
+from .futures import HeadraceFuture, HeadraceFutureList
+from .outcome import hand_over
+from .recorder import current_settings, recorder
+from .run import FlowRun, TaskRun, current_run, current_tags
+from .source import task_key
+from .state import State
+from .writing import write_created
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+Delay = float | int | list[float] | Callable[[int], list[float]] | None
+
+
+class Task(Generic[P, R]):
+    """A function whose calls are task runs; made by :func:`task`."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        cache_policy: Any = None,
+        cache_key_fn: Callable[..., str | None] | None = None,
+        cache_expiration: Any = None,
+        task_run_name: NameMaker | None = None,
+        retries: int | None = None,
+        retry_delay_seconds: Delay = None,
+        retry_jitter_factor: float | None = None,
+        persist_result: bool | None = None,
+        result_storage: Any = None,
+        result_serializer: Any = None,
+        result_storage_key: str | None = None,
+        cache_result_in_memory: bool = True,
+        timeout_seconds: float | None = None,
+        log_prints: bool | None = None,
+        refresh_cache: bool | None = None,
+        on_completion: Iterable[Hook] | None = None,
+        on_failure: Iterable[Hook] | None = None,
+        on_running: Iterable[Hook] | None = None,
+        on_rollback: Iterable[Hook] | None = None,
+        on_commit: Iterable[Hook] | None = None,
+        retry_condition_fn: Callable[..., bool] | None = None,
+        viz_return_value: Any = None,
+        asset_deps: Any = None,
+    ) -> None:
+        check_definition("task", fn, retries, timeout_seconds)
+        if isinstance(retry_delay_seconds, (list, tuple)) and len(retry_delay_seconds) > 50:
+            raise ValueError(f"retry_delay_seconds holds {len(retry_delay_seconds)} delays; at most 50 are taken.")
+        if retry_jitter_factor is not None and retry_jitter_factor < 0:
+            raise ValueError(f"retry_jitter_factor is {retry_jitter_factor}; it must be 0 or more.")
+        self._options = {name: value for name, value in locals().items() if name not in ("self", "fn", "__class__")}
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name: str = name or getattr(fn, "__name__", type(fn).__name__)
+        self.description = description if description is not None else inspect.getdoc(fn)
+        self.tags = frozenset(tags or ())
+        self.version = version
+        self.isasync = inspect.iscoroutinefunction(fn)
+        self.signature = inspect.signature(fn)
+        self.task_key = task_key(fn, self.name)
+        self.task_run_name = task_run_name
+        self._retries = retries
+        self._retry_delay = _delays(retry_delay_seconds, retries)
+        self.retry_jitter_factor = retry_jitter_factor
+        self.retry_condition_fn = retry_condition_fn
+        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
+        self.log_prints = log_prints
+        self.on_completion_hooks = list(on_completion or [])
+        self.on_failure_hooks = list(on_failure or [])
+        self.on_running_hooks = list(on_running or [])
+        self._simple = _simple_arity(self.signature)
+
+    @property
+    def retries(self) -> int:
+        """How often a failed run is tried again."""
+        return self._retries if self._retries is not None else int(current_settings().task_default_retries)
+
+    @property
+    def retry_delay_seconds(self) -> Any:
+        """Seconds before a retry, or a list with each retry's."""
+        if self._retry_delay is not None:
+            return self._retry_delay
+        return float(current_settings().task_default_retry_delay_seconds)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments by parameter name, defaults applied."""
+        return arguments.bind(self.signature, self.name, args, kwargs)
+
+    @overload
+    def __call__(self: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: Task[P, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], **kwargs: Any
+    ) -> Coroutine[Any, Any, State[T]]: ...
+    @overload
+    def __call__(self: Task[P, T], *args: Any, return_state: Literal[True], **kwargs: Any) -> State[T]: ...
+    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Run the task here and now; return its value, or its state with ``return_state=True``.
+
+        Futures and states among the arguments are waited for and replaced by their values.
+
+        Raises:
+            UpstreamTaskError: a run among the arguments or in ``wait_for`` did not complete.
+            Exception: what the task itself raised.
+        """
+        run = self._make_run(args, kwargs, wait_for)
+        if self.isasync:
+            return self._call_async(run, return_state)
+        drive(run)
+        return hand_over(run, return_state)
+
+    async def _call_async(self, run: TaskRun, return_state: bool) -> Any:
+        from .async_driver import drive_async  # asyncio is heavy, and sync programs need none
+
+        await drive_async(run)
+        return hand_over(run, return_state)
+
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> HeadraceFuture[T]: ...
+    @overload
+    def submit(self: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> HeadraceFuture[R]: ...
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], wait_for: Any = ..., **kwargs: Any
+    ) -> State[T]: ...
+    @overload
+    def submit(
+        self: Task[P, T], *args: Any, return_state: Literal[True], wait_for: Any = ..., **kwargs: Any
+    ) -> State[T]: ...
+    @overload
+    def submit(
+        self: Task[P, Coroutine[Any, Any, T]], *args: Any, wait_for: Any, **kwargs: Any
+    ) -> HeadraceFuture[T]: ...
+    @overload
+    def submit(self: Task[P, T], *args: Any, wait_for: Any, **kwargs: Any) -> HeadraceFuture[T]: ...
+    def submit(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+        """Hand the task to the flow's task runner and return a future at once.
+
+        With ``return_state=True`` the task is waited for and its state returned.
+
+        Raises:
+            MissingContextError: no flow is running here.
+        """
+        self.bind(args, kwargs)
+        future = self._submit(args, kwargs, wait_for)
+        if return_state:
+            future.wait()
+            return future.state
+        return future
+
+    def _submit(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> HeadraceFuture[Any]:
+        run = self._make_run(args, kwargs, wait_for)
+        parent = run.parent
+        if parent is None:
+            raise MissingContextError(
+                f"Task {self.name} was submitted outside a flow; only a flow run has a task runner. Call the task "
+                "directly, or submit it inside a function decorated with @flow."
+            )
+        write_created(run)
+        parent.children.add(run)
+        return runner_for(parent).submit(run, copy_context())
+
+    def map(
+        self, *args: Any, return_state: bool = False, wait_for: Any = None, deferred: bool = False, **kwargs: Any
+    ) -> Any:
+        """Submit the task once for each element of its iterable arguments; return the futures in order.
+
+        Iterables must have the same length; what is no iterable, a text, or ``unmapped(...)`` is handed whole
+        to each run. A future among the arguments is waited for and its value spread.
+
+        Raises:
+            ValueError: nothing to map over, or lengths that differ.
+        """
+        if deferred:
+            raise NotImplementedError("deferred=True needs task workers, which Headrace does not have yet. Leave it out.")
+        calls = _spread(self, self.bind(args, kwargs))
+        futures = HeadraceFutureList(
+            self._submit(*arguments.spread(self.signature, values), wait_for) for values in calls
+        )
+        if return_state:
+            futures.wait()
+            return [future.state for future in futures]
+        return futures
+
+    def _make_run(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> TaskRun:
+        if kwargs or len(args) not in self._simple:
+            arguments.bind(self.signature, self.name, args, kwargs)
+        outer = current_run.get()
+        keeper: Recorder
+        if outer is not None:
+            parent: FlowRun | None = outer.flow_run
+            keeper = outer.recorder
+        else:
+            parent, keeper = None, recorder()
+            logs.set_up(keeper.settings)
+        tags = current_tags.get()
+        run = TaskRun(self, keeper, args, kwargs, parent, tags | self.tags if self.tags else tags)
+        key = self.task_key
+        number = parent.count(key) if parent is not None else 0
+        run.dynamic_key = str(number) if parent is not None else run.id
+        run.name = f"{self.name}-{number}" if parent is not None else f"{self.name}-{run.id[-3:]}"
+        if self._retries is None:
+            run.retries = keeper.settings.task_default_retries
+        else:
+            run.retries = self._retries
+        run.retry_delay = self._retry_delay
+        if run.retry_delay is None and run.retries:
+            run.retry_delay = keeper.settings.task_default_retry_delay_seconds
+        run.timeout = self.timeout_seconds
+        inherited = outer.log_prints if outer is not None else keeper.settings.logging_log_prints
+        run.log_prints = inherited if self.log_prints is None else self.log_prints
+        if run.log_prints:
+            logs.patch_print()
+        if arguments.upstream_of(args, kwargs, wait_for):
+            run.wait_for = wait_for
+            arguments.find_upstream(run)
+        if self.task_run_name is not None:
+            run.name = arguments.make_name(
+                self.task_run_name, self.bind(run.args, run.kwargs), f"task_run_name of task {self.name}"
+            )
+        return run
+
+    def with_options(self, **options: Any) -> Task[P, R]:
+        """Return a copy with some of the decorator's arguments changed."""
+        known = {
+            **self._options,
+            "on_completion": self.on_completion_hooks,
+            "on_failure": self.on_failure_hooks,
+            "on_running": self.on_running_hooks,
+        }
+        return Task(self.fn, **merge_options("task", known, options))
+
+    def on_completion(self, fn: Hook) -> Hook:
+        """Call ``fn(task, task_run, state)`` when a run completes; usable as a decorator."""
+        self.on_completion_hooks.append(fn)
+        return fn
+
+    def on_failure(self, fn: Hook) -> Hook:
+        """Call ``fn`` when a run fails for good."""
+        self.on_failure_hooks.append(fn)
+        return fn
+
+    def on_running(self, fn: Hook) -> Hook:
+        """Call ``fn`` each time a run begins to run."""
+        self.on_running_hooks.append(fn)
+        return fn
+
+    def __get__(self, instance: Any, owner: Any = None) -> Task[P, R]:
+        """Bind the task to an instance, as a method is bound."""
+        if instance is None:
+            return self
+        return Task(self.fn.__get__(instance, owner), **{**self._options, "name": self.name})
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+def _delays(given: Any, retries: int | None) -> Any:
+    return given(retries or 0) if callable(given) else given
+
+
+def _simple_arity(signature: inspect.Signature) -> range:
+    """Return the numbers of positional arguments with which a call surely fits the signature."""
+    kinds = signature.parameters.values()
+    if any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in kinds):
+        return range(0)
+    required = sum(p.default is p.empty for p in kinds)
+    return range(required, len(signature.parameters) + 1)
+
+
+def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the arguments of each run of a map, by parameter name."""
+    constant: dict[str, Any] = {}
+    mapped: dict[str, list[Any]] = {}
+    defaults = task_.signature.parameters
+    for name, value in values.items():
+        kind = defaults[name].kind
+        wrap = allow_failure if isinstance(value, allow_failure) else None
+        inner = value.unwrap() if wrap else value
+        if isinstance(inner, HeadraceFuture):
+            inner = inner.result()
+        if isinstance(inner, unmapped):
+            constant[name] = inner.unwrap()
+        elif isinstance(inner, quote) or not _is_iterable(inner) or value is defaults[name].default:
+            constant[name] = value
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            constant[name] = inner
+        else:
+            mapped[name] = [wrap(item) for item in inner] if wrap else list(inner)
+    lengths = {name: len(items) for name, items in mapped.items()}
+    if not lengths:
+        raise ValueError(
+            f"{task_.name}.map() was given nothing to map over. Hand it at least one list, or use submit()."
+        )
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise ValueError(f"{task_.name}.map() was given iterables of different lengths ({told}). Mark constants with unmapped().")
+    count = next(iter(lengths.values()))
+    return [{**constant, **{name: items[i] for name, items in mapped.items()}} for i in range(count)]
+
+
+def _is_iterable(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, bytearray, Annotation, dict))
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    fn: None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Iterable[str] | None = None,
+    version: str | None = None,
+    cache_policy: Any = None,
+    cache_key_fn: Callable[..., str | None] | None = None,
+    cache_expiration: Any = None,
+    task_run_name: NameMaker | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: Delay = None,
+    retry_jitter_factor: float | None = None,
+    persist_result: bool | None = None,
+    result_storage: Any = None,
+    result_serializer: Any = None,
+    result_storage_key: str | None = None,
+    cache_result_in_memory: bool = True,
+    timeout_seconds: float | None = None,
+    log_prints: bool | None = None,
+    refresh_cache: bool | None = None,
+    on_completion: Iterable[Hook] | None = None,
+    on_failure: Iterable[Hook] | None = None,
+    on_running: Iterable[Hook] | None = None,
+    on_rollback: Iterable[Hook] | None = None,
+    on_commit: Iterable[Hook] | None = None,
+    retry_condition_fn: Callable[..., bool] | None = None,
+    viz_return_value: Any = None,
+    asset_deps: Any = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Any = None, /, **options: Any) -> Any:
+    """Make a function a task: each call is a run with a state, recorded in a few microseconds.
+
+    ``tags``: texts. ``task_run_name``: a template with ``{parameter}``, or a function. ``retries``,
+    ``retry_delay_seconds`` (a number, a list, or a function of the number of retries that returns a list),
+    ``retry_jitter_factor`` (spreads each delay over up to that much more), ``retry_condition_fn(task,
+    task_run, state)``: whether a failure is worth another try. ``timeout_seconds``: after it the run is Failed,
+    named TimedOut. ``log_prints``: unset takes the flow's. ``on_...``: functions ``(task, task_run, state)``.
+    The cache and result arguments are kept for later.
+    """
+    if fn is None:
+        return functools.partial(_make_task, options)
+    return Task(fn, **options)
+
+
+def _make_task(options: dict[str, Any], fn: Any) -> Task[Any, Any]:
+    return Task(fn, **options)
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Return a function for ``retry_delay_seconds``: each delay is twice the one before, from the factor on."""
+
+    def delays(retries: int) -> list[float]:
+        return [backoff_factor * 2**number for number in range(retries)]
+
+    return delays

@@ -1,0 +1,191 @@
+"""Write a run's changes into the journal, and do what belongs to its end."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..model import entries
+from ..model.states import DEFAULT_NAME, TERMINAL
+from . import arguments, logs, progress
+from .effects import Hooks
+from .state import State
+from .tracebacks import headline
+
+if TYPE_CHECKING:
+    from .run import FlowRun, Run, TaskRun
+
+_MESSAGE_LIMIT = 20_000
+
+
+def write_state(run: Run, state: State[Any]) -> None:
+    """Make ``state`` the run's and append it to the journal; a run that is over stays so."""
+    if run.over:
+        return
+    first = run.state is None
+    run.state = state
+    kind = state._type
+    over = kind in TERMINAL
+    if kind == "RUNNING":
+        run.run_count += 1
+        if run.start_us is None:
+            run.start_us = state._t
+    recorder = run.recorder
+    if over or state.name == "NotReady":
+        run.over = True
+        run.end_us = state._t
+    if recorder.writes:
+        record = entries.State(
+            run.id,
+            state._t,
+            kind,
+            None if state.name == DEFAULT_NAME[kind] else state.name,
+            _bounded(state.message),
+            state._details,
+            recorder.helper_pid,
+        )
+        if first:
+            recorder.record(created(run), record, keep=True)
+        else:
+            recorder.record(record, keep=True)
+    if run.parent is None and run.is_flow:
+        _root_changed(run, state, first)
+    elif not run.is_flow and run.parent is not None:
+        _task_changed(run, run.parent, state, first)
+
+
+def _bounded(message: str | None) -> str | None:
+    if message is None or len(message) <= _MESSAGE_LIMIT:
+        return message
+    return f"{message[:_MESSAGE_LIMIT]}... [cut; {len(message)} characters in all]"
+
+
+def write_created(run: Run) -> None:
+    """Append that a run exists, before it has another state than Pending."""
+    run.state = State("PENDING", t=run.created_us)
+    if run.parent is not None:
+        run.parent.root.started += 1
+    if run.recorder.writes:
+        run.recorder.record(created(run), keep=True)
+
+
+def created(run: Run) -> entries.FlowRun | entries.TaskRun:
+    """Return the record of a run's making."""
+    return _flow_created(run) if run.is_flow else _task_created(run)  # type: ignore[arg-type]
+
+
+def _task_created(run: TaskRun) -> entries.TaskRun:
+    return entries.TaskRun(
+        run.id,
+        run.created_us,
+        run.definition.task_key,
+        run.name,
+        run.dynamic_key,
+        run.parent.id if run.parent is not None else None,
+        sorted(run.tags) if run.tags else None,
+        run.definition.version,
+        run.retries,
+        run.retry_delay,
+        run.inputs,
+    )
+
+
+def _flow_created(run: FlowRun) -> entries.FlowRun:
+    flow = run.definition
+    return entries.FlowRun(
+        run=run.id,
+        t=run.created_us,
+        flow=flow.name,
+        name=run.name,
+        parent=run.parent.id if run.parent is not None else None,
+        placeholder=run.parent_task_run_id,
+        dynamic_key=run.dynamic_key,
+        version=flow.version,
+        parameters=msgspec.Raw(arguments.to_json(run.parameters)),
+        tags=sorted(run.tags) if run.tags else None,
+        retries=run.retries,
+        retry_delay=run.retry_delay if not callable(run.retry_delay) else None,
+        timeout=run.timeout,
+    )
+
+
+def _root_changed(run: Run, state: State[Any], first: bool) -> None:
+    if run.over:
+        level = 20 if state._type == "COMPLETED" else 40
+        told = f"Flow run {run.name} ended: {state.name}" + (f". {state.message}" if state.message else "")
+        logs.emit(run, level, told)
+        progress.stop(run)
+        run.recorder.ensure_supervised()
+    elif first:
+        logs.emit(run, 20, f"Flow run {run.name} of flow {run.flow_name} begins")  # type: ignore[attr-defined]
+        progress.start(run)
+
+
+def _task_changed(run: Run, parent: FlowRun, state: State[Any], first: bool) -> None:
+    root = parent.root
+    if first:
+        root.started += 1
+    if run.over:
+        root.finished += 1
+        if state._type != "COMPLETED":
+            root.failed += 1
+            logs.emit(run, 40, f"Task run {run.name} ended: {state.name}. {state.message or ''}".rstrip())
+    elif state.name == "AwaitingRetry":
+        logs.emit(run, 30, f"Task run {run.name} will be tried again. {state.message}")
+
+
+def call_hooks(run: Run, effect: Hooks) -> None:
+    """Call the user's hooks from sync code; an async hook gets an event loop of its own."""
+    for hook in effect.hooks:
+        try:
+            outcome = hook(run.definition, run, effect.state)  # type: ignore[attr-defined]  # on both kinds of run
+            if inspect.isawaitable(outcome):
+                import asyncio  # heavy; only async hooks need it
+
+                asyncio.run(_awaited(outcome))
+        except Exception as error:
+            log_hook_error(run, hook, error)
+
+
+async def _awaited(thing: Any) -> Any:
+    return await thing
+
+
+def log_hook_error(run: Run, hook: Any, error: Exception) -> None:
+    """Tell that a hook raised; the run's state stays as it is."""
+    name = getattr(hook, "__name__", repr(hook))
+    logs.emit(run, 40, f"The hook {name} raised; the run stays as it is. {headline(error)}")
+
+
+def drain(run: Run, *, cancel: bool) -> None:
+    """Wait for the tasks that a flow submitted; with ``cancel``, cancel those that have not begun."""
+    if cancel:
+        cancel_unbegun(run)
+    for child in list(run.children):  # type: ignore[attr-defined]  # flow runs only
+        child.future.wait()
+
+
+def cancel_unbegun(run: Run) -> None:
+    """Cancel the submitted tasks of a failed flow that have not begun."""
+    for child in list(run.children):  # type: ignore[attr-defined]
+        if run.runner.cancel(child):  # type: ignore[attr-defined]
+            end_child(child, State("CANCELLED", None, "Its flow run ended before it began.", t=run.recorder.now()))
+
+
+def abandon_children(run: Run, error: BaseException) -> None:
+    """End the submitted tasks of a flow that was interrupted: it waits for them no more."""
+    for child in list(run.children):  # type: ignore[attr-defined]
+        run.runner.cancel(child)  # type: ignore[attr-defined]
+        told = f"Its flow run was interrupted ({type(error).__name__}) and waits for it no more."
+        end_child(child, State("CANCELLED", None, told, error, t=run.recorder.now()))
+
+
+def end_child(child: TaskRun, state: State[Any]) -> None:
+    """Give a submitted task its last state from outside its own lifecycle."""
+    write_state(child, state)
+    if child.future is not None:
+        child.future._finish(state)
+    if child.parent is not None:
+        child.parent.children.discard(child)

@@ -1,0 +1,58 @@
+"""The running flow run: id, name, parameters and so on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.run import FlowRun, current_run
+from .mock import from_environment
+
+__all__ = [
+    "api_url",
+    "flow_name",
+    "flow_version",
+    "id",
+    "job_variables",
+    "name",
+    "parameters",
+    "parent_deployment_id",
+    "parent_flow_run_id",
+    "root_flow_run_id",
+    "run_count",
+    "scheduled_start_time",
+    "tags",
+    "ui_url",
+]
+
+_EMPTY: dict[str, Any] = {"tags": [], "parameters": {}, "run_count": 0}
+
+
+def _read(run: FlowRun, name: str) -> Any:
+    url = run.recorder.settings.api_url or None
+    values = {
+        "tags": lambda: sorted(run.tags),
+        "scheduled_start_time": lambda: run.expected_start_time,
+        "parameters": lambda: dict(run.parameters),
+        "parent_flow_run_id": lambda: run.parent.id if run.parent is not None else None,
+        "parent_deployment_id": lambda: None,
+        "root_flow_run_id": lambda: run.root.id,
+        "api_url": lambda: f"{url}/flow_runs/{run.id}" if url else None,
+        "ui_url": lambda: None,
+        "job_variables": lambda: None,
+    }
+    return values[name]() if name in values else getattr(run, name)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"headrace.runtime.flow_run has no attribute {name!r}; it has {', '.join(__all__)}")
+    mocked = from_environment("flow_run", name)
+    if mocked is not None:
+        return mocked
+    run = current_run.get()
+    found = run.flow_run if run is not None else None
+    return _EMPTY.get(name) if found is None else _read(found, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

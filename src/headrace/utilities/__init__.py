@@ -1,0 +1,1 @@
+"""Kept for imports by the field's names; the things themselves live in the engine."""
