@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from ..errors import ApiError
+from ..errors import SettingError
 from ..settings import Settings
 from .refusals import decoded, not_the_api, refused, unanswered
 
@@ -31,6 +31,9 @@ class Connection:
     ``url`` is the API's base URL. A request that got no answer is tried again when asking twice does no harm
     (``repeatable``: reads, PUT and DELETE unless told), and when the connection could not be made at all but
     worked before: a server that restarts comes back, one that never was there will not.
+
+    Raises:
+        SettingError: ``url`` is none.
     """
 
     def __init__(
@@ -176,12 +179,11 @@ def _make_client(settings: Settings, url: str, transport: httpx.BaseTransport | 
 def _parse(settings: Settings, url: str) -> httpx.URL:
     try:
         parts = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ApiError(
-            f"The server's address {url!r} is not a URL: {error}. {advice_on(settings)}"
-        ) from error
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise ApiError(
+    except httpx.InvalidURL:
+        parts = httpx.URL("")
+    whole = parts.scheme in ("http", "https") and parts.host and "%" not in parts.host
+    if not whole or (parts.port or 0) > 65535:
+        raise SettingError(
             f"The server's address {url!r} is not a URL such as http://127.0.0.1:4200/api. {advice_on(settings)}"
         )
     return parts
