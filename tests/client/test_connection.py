@@ -102,7 +102,7 @@ def test_an_odd_retry_after_does_no_harm(given: str, waited: float) -> None:
 def test_retries_end() -> None:
     """After client_max_retries the fault is told, with its status."""
     server = Server(*[httpx.Response(503, json={"exception_message": "Service Unavailable"})] * 3)
-    with pytest.raises(ServerUnavailable, match="status 503.*Service Unavailable") as caught:
+    with pytest.raises(ServerUnavailable, match=r"status 503.*Service Unavailable") as caught:
         connect(server, HEADRACE_CLIENT_MAX_RETRIES="2").get("/flows/1")
 
     assert caught.value.status == 503
@@ -121,7 +121,7 @@ def test_backoff_is_bounded() -> None:
 def test_a_first_refused_connection_is_told_at_once() -> None:
     """A server that was never there will not come by waiting."""
     server = Server(httpx.ConnectError("Connection refused"))
-    with pytest.raises(ServerUnavailable, match="connection refused.*headrace server start"):
+    with pytest.raises(ServerUnavailable, match=r"connection refused.*headrace server start"):
         connect(server).get("/flows/1")
 
     assert len(server.asked) == 1
@@ -184,14 +184,14 @@ def test_something_else_at_the_address_is_recognised() -> None:
     """A web page is no API, whatever its status."""
     for status in (200, 404):
         page = httpx.Response(status, text="<html>", headers={"content-type": "text/html"})
-        with pytest.raises(ApiError, match="not a Headrace API.*/api"):
+        with pytest.raises(ApiError, match=r"not a Headrace API.*/api"):
             connect(Server(page)).get("/flows/1")
 
 
 def test_a_redirect_is_told_not_followed() -> None:
     """Following it would send the credentials elsewhere."""
     server = Server(httpx.Response(308, headers={"location": "https://example.org/api/flows/1"}))
-    with pytest.raises(ApiError, match="example.org"):
+    with pytest.raises(ApiError, match=r"example.org"):
         connect(server, HEADRACE_API_AUTH_STRING="a:b").get("/flows/1")
 
     assert len(server.asked) == 1
