@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from headrace.errors import SettingError
+
 from . import schema
 from .writer import DirectWriter, GroupWriter
 
@@ -133,7 +134,9 @@ def read_url(url: str | None, home: Path) -> URL:
 
 def _kind_of(url: URL) -> ModuleType:
     # Imported only when used: a dialect of SQLAlchemy costs 30 ms.
-    return import_module("headrace.server.store." + ("sqlite" if url.get_backend_name() == "sqlite" else "postgres"))
+    return import_module(
+        "headrace.server.store." + ("sqlite" if url.get_backend_name() == "sqlite" else "postgres")
+    )
 
 
 def _file_of(url: URL) -> Path | None:

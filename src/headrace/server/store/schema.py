@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from headrace.errors import SettingError
+
 from .tables import metadata
 
 HEAD = "0001"

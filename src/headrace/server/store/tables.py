@@ -149,8 +149,8 @@ journals = Table(
     Column("host", Text),
     Column("pid", BigInteger),
     Column("closed_us", Moment),
-    # Whether runs of it are presumed lost.
-    Column("presumed", Boolean, nullable=False, default=False),
+    # Ids of runs that are presumed lost, {"flow_runs": [...], "task_runs": [...]}; NULL when none are.
+    Column("presumed", Json),
     # Records that its writer lost, and lines that could not be taken.
     Column("missing", BigInteger, nullable=False, default=0),
     Column("torn", BigInteger, nullable=False, default=0),

@@ -1,0 +1,44 @@
+"""Taking in a piece of a journal: what is held already is passed over, the rest is folded in one transaction."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from sqlalchemy.engine import Connection
+
+from headrace.errors import OffsetMismatch
+from headrace.server.store import journals
+from headrace.server.store.database import Database
+
+from .intake import Intake
+from .life import withdraw_presumptions
+from .lines import Batch, read
+
+
+def append(db: Database, journal_id: str, offset: int, data: bytes, *, now_us: int, leased: bool) -> int:
+    """Take in bytes of a journal that begin at ``offset``; return how many bytes of it are held now.
+
+    Sending the same bytes again changes nothing; an unfinished last line is not taken. ``leased`` says that
+    the sender also polls for commands, so that its silence will mean something.
+
+    Raises:
+        OffsetMismatch: the journal is held only up to somewhere before ``offset``; ``expected`` says where.
+        JournalError: ``journal_id`` is no id, the offset is negative, or the bytes are another journal's.
+    """
+    batch = read(journal_id, offset, data)  # outside the transaction: nobody waits for the decoding
+    return db.write(lambda connection: _take(connection, db.kind, batch, now_us, leased))
+
+
+def _take(connection: Connection, kind: ModuleType, batch: Batch, now_us: int, leased: bool) -> int:
+    row = journals.lock(connection, batch.journal)
+    held: int = row["offset"] if row is not None else 0
+    if batch.offset > held:
+        raise OffsetMismatch(batch.journal, batch.offset, held)
+    if row is not None and row["presumed"] is not None:
+        withdraw_presumptions(connection, row, now_us)
+    if batch.end <= held:
+        return held
+    intake = Intake(connection, kind, batch.journal, row)
+    intake.take([line for line in batch.lines if line[0] >= held])
+    intake.save(batch.end, now_us, leased=leased)
+    return batch.end

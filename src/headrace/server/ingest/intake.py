@@ -1,0 +1,179 @@
+"""The fold of one batch of a journal into the database, in one transaction.
+
+A line says what has happened and is taken so. What cannot be, beside what the database holds (a state of a
+run that nobody made, a run that another journal owns), is counted as torn and harms nothing beside it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import msgspec
+from sqlalchemy.engine import Connection, RowMapping
+
+from headrace.model import entries, runs
+from headrace.model.runs import Run
+from headrace.server.store import journals, logs
+from headrace.server.store import runs as rows
+from headrace.server.store.runs import Known
+
+from .lines import LATEST_US
+from .made import flow_run_row, stand_in_row, task_run_row
+
+_OF_RUNS = (entries.State, entries.TaskRun, entries.FlowRun, entries.Verdict)
+
+
+class Intake:
+    """Take the lines of one batch, then save them."""
+
+    def __init__(
+        self, connection: Connection, kind: ModuleType, journal: str, row: RowMapping | None
+    ) -> None:
+        self._connection = connection
+        self._kind = kind
+        self._row = row
+        self._journal = runs.Journal(journal, row["attempt"] if row is not None else 1)
+        self._known: dict[str, Known] = {}
+        """Runs that have a row."""
+        self._new: dict[str, Run] = {}
+        """Runs that this batch makes, in its order."""
+        self._touched: set[str] = set()
+        self._stand_ins: set[str] = set()
+        """Task runs that this batch makes to stand for subflows."""
+        self._logs: dict[str | None, list[logs.Line]] = {}
+        self._asked: dict[str, int] = {}
+
+    def take(self, lines: list[tuple[int, entries.Entry | None]]) -> None:
+        """Fold lines that were never taken before."""
+        self._load(lines)
+        for offset, entry in lines:
+            if not self._take_line(offset, entry):
+                self._journal.torn += 1
+
+    def _load(self, lines: list[tuple[int, entries.Entry | None]]) -> None:
+        ids = {entry.run for _, entry in lines if isinstance(entry, _OF_RUNS)}
+        ids |= {
+            entry.placeholder
+            for _, entry in lines
+            if isinstance(entry, entries.FlowRun) and entry.placeholder
+        }
+        self._known = rows.load(self._connection, ids, ids)
+        self._journal.runs = {id: known.run for id, known in self._known.items()}
+
+    def _take_line(self, offset: int, entry: entries.Entry | None) -> bool:
+        """Fold one line; return whether it could be."""
+        kind = type(entry)  # by identity: ten thousands of lines a second come through here
+        if kind is entries.State or kind is entries.Verdict:
+            return self._take_state(offset, entry)  # type: ignore[arg-type]  # narrowed by identity
+        if kind is entries.TaskRun or kind is entries.FlowRun:
+            return self._take_made(offset, entry)  # type: ignore[arg-type]  # narrowed by identity
+        if isinstance(entry, entries.Log):
+            line = logs.Line(entry.t, entry.level, entry.logger, entry.message, entry.task_run, offset)
+            self._logs.setdefault(entry.flow_run, []).append(line)
+            return True
+        if isinstance(entry, entries.Asked):
+            self._asked.setdefault(entry.run, entry.t)
+            return True
+        if entry is None or (isinstance(entry, entries.Open) and offset != 0):
+            return False
+        runs.apply(self._journal, offset, entry)
+        return True
+
+    def _take_state(self, offset: int, entry: entries.State | entries.Verdict) -> bool:
+        if entry.run not in self._new and not self._may_report(self._known.get(entry.run)):
+            return False
+        runs.apply(self._journal, offset, entry)
+        self._touched.add(entry.run)
+        return True
+
+    def _may_report(self, known: Known | None) -> bool:
+        """Whether this journal may speak of a run: its owner may, and an older attempt may add to the history."""
+        if known is None or known.child is not None or known.journal is None:
+            return False
+        return known.journal == self._journal.id or self._journal.attempt < known.run.strength.attempt
+
+    def _take_made(self, offset: int, entry: entries.FlowRun | entries.TaskRun) -> bool:
+        is_flow = isinstance(entry, entries.FlowRun)
+        run = self._journal.runs.get(entry.run)
+        if entry.run in self._stand_ins or (run is not None and run.is_flow != is_flow):
+            return False
+        known = self._known.get(entry.run)
+        if known is not None and not self._may_report(known) and not self._take_over(known):
+            return False
+        if run is None:
+            self._new[entry.run] = self._journal.runs[entry.run] = Run(entry.run, is_flow, entry.t)
+            if isinstance(entry, entries.FlowRun):
+                self._claim_stand_in(entry)
+        runs.apply(self._journal, offset, entry)
+        self._touched.add(entry.run)
+        return True
+
+    def _take_over(self, known: Known) -> bool:
+        """Make this journal the owner of a run, if nobody owns it or only an older attempt does."""
+        if known.child is not None:
+            return False
+        if known.journal is not None and self._journal.attempt <= known.run.strength.attempt:
+            return False
+        self._known[known.run.id] = known._replace(journal=self._journal.id)
+        return True
+
+    def _claim_stand_in(self, entry: entries.FlowRun) -> None:
+        """Note which task run stands for a subflow, or that none does when the id is taken."""
+        id = entry.placeholder
+        if id is not None and id not in self._journal.runs:
+            self._stand_ins.add(id)
+        else:
+            entry.placeholder = None
+
+    def save(self, end: int, now_us: int, *, leased: bool) -> None:
+        """Write what was folded, and that the journal is held up to ``end``."""
+        self._insert_runs(now_us)
+        seen = sorted(self._touched - self._new.keys())
+        rows.save_states(self._connection, [self._known[id] for id in seen], now_us)
+        id = self._journal.id
+        logs.insert_chunks(
+            self._connection,
+            [chunk for run, lines in self._logs.items() for chunk in logs.chunks(run, id, lines)],
+        )
+        journals.acknowledge(self._connection, id, self._asked)
+        journals.save(self._connection, self._kind, self._journal_row(end, now_us, leased))
+
+    def _insert_runs(self, now_us: int) -> None:
+        journal = self._journal.id
+        of_flows: list[tuple[Run, entries.FlowRun]] = []
+        of_tasks: list[dict[str, Any]] = []
+        for run in self._new.values():
+            if isinstance(run.entry, entries.FlowRun):
+                of_flows.append((run, run.entry))
+            elif isinstance(run.entry, entries.TaskRun):
+                of_tasks.append(task_run_row(run, run.entry, journal))
+        if of_flows:
+            ids = rows.flow_ids(
+                self._connection, self._kind, {e.flow: run.created for run, e in reversed(of_flows)}
+            )
+            rows.insert_flow_runs(
+                self._connection, [flow_run_row(run, e, ids[e.flow], journal, now_us) for run, e in of_flows]
+            )
+            of_tasks += [stand_in_row(run, e, journal) for run, e in of_flows if e.placeholder is not None]
+        rows.insert_task_runs(self._connection, of_tasks)
+
+    def _journal_row(self, end: int, now_us: int, leased: bool) -> dict[str, Any]:
+        journal, row = self._journal, self._row
+        saved: dict[str, Any] = {
+            "id": journal.id,
+            "offset": end,
+            "opened_us": now_us if row is None else row["opened_us"],
+            "last_seen_us": now_us,
+            # A lease begins with a poll; bytes from one who does not poll end it.
+            "leased": leased and row is not None and row["leased"],
+            "attempt": journal.attempt,
+            "missing": min(journal.missing + (0 if row is None else row["missing"]), LATEST_US),
+            "torn": journal.torn + (0 if row is None else row["torn"]),
+        }
+        if (opened := journal.opened) is not None:
+            saved |= {"opened_us": opened.t, "host": opened.host, "pid": opened.pid}
+            saved["header"] = msgspec.to_builtins(opened)
+        if journal.exit is not None:
+            saved["closed_us"] = journal.exit.t
+        return saved

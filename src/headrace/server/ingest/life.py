@@ -1,0 +1,73 @@
+"""Signs of life, and what their absence lets the server presume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy.engine import Connection, RowMapping
+
+from headrace.model import runs
+from headrace.model.clock import iso
+from headrace.server.store import journals
+from headrace.server.store import runs as rows
+from headrace.server.store.database import Database
+
+
+def sign_of_life(db: Database, seen_us: Mapping[str, int]) -> None:
+    """Note when leased journals were last alive, ``{id: when}``; what was presumed of their runs is taken back."""
+    if seen_us:
+        db.write(lambda connection: _note_alive(connection, seen_us))
+
+
+def _note_alive(connection: Connection, seen_us: Mapping[str, int]) -> None:
+    journals.saw(connection, seen_us)
+    for row in journals.presumed(connection, sorted(seen_us)):
+        withdraw_presumptions(connection, row, seen_us[row["id"]])
+
+
+def withdraw_presumptions(connection: Connection, row: RowMapping, now_us: int) -> None:
+    """Take back what was presumed of a journal's runs; ``row`` is the journal's."""
+    ids = row["presumed"]
+    known = rows.load(connection, ids["flow_runs"], ids["task_runs"])
+    rows.save_states(connection, [one for one in known.values() if runs.withdraw(one.run)], now_us)
+    journals.set_presumed(connection, row["id"], None)
+
+
+def presume_lost(
+    db: Database, journal: str, *, before_us: int, now_us: int, new_id: Callable[[int], str]
+) -> int:
+    """Presume every open run of a journal lost, unless it was seen since ``before_us``; return how many were.
+
+    It ends nothing and kills nothing: the journal may go on, and its next sign of life takes it back.
+    """
+    return db.write(lambda connection: _presume_lost(connection, journal, before_us, now_us, new_id))
+
+
+def _presume_lost(
+    connection: Connection, journal: str, before_us: int, now_us: int, new_id: Callable[[int], str]
+) -> int:
+    row = journals.lock(connection, journal)
+    if row is None or row["last_seen_us"] >= before_us or row["closed_us"] is not None:
+        return 0  # it came back between the look and the lock
+    last_seen, host = iso(row["last_seen_us"]), row["host"] or "unknown"
+    offset, attempt = row["offset"], row["attempt"]
+    lost = [
+        known
+        for known in rows.open_runs(connection, journal)
+        if runs.presume_lost(
+            known.run,
+            now=now_us,
+            offset=offset,
+            attempt=attempt,
+            last_seen=last_seen,
+            host=host,
+            id=new_id(now_us),
+        )
+    ]
+    rows.save_states(connection, lost, now_us)
+    ids: dict[str, list[str]] = {"flow_runs": [], "task_runs": []}
+    for known in lost:
+        ids["flow_runs" if known.run.is_flow else "task_runs"].append(known.run.id)
+    # Noted even when no run was open, so that the journal is not looked at again with every tick.
+    journals.set_presumed(connection, journal, ids)
+    return len(lost)

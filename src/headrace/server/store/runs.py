@@ -1,0 +1,143 @@
+"""The rows of runs as journals need them: many at once, read and written whole."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, Table, bindparam, select, update
+from sqlalchemy.engine import Connection, RowMapping
+
+from headrace.model.runs import Run
+
+from .history import run_of, state_columns
+from .tables import flow_runs, flows, task_runs
+
+_FLOWS_NAMESPACE = uuid.UUID("8c1f0f2e-5d5b-5d0c-9a53-0d5f0e1c7a11")
+_AT_ONCE = 500
+"""Ids in one SELECT: below every database's limit of parameters."""
+
+_STATE = (
+    "state_type", "state_name", "state_us", "state", "history", "attempt", "level", "ord", "run_count",
+    "start_us", "end_us", "running_us",
+)  # fmt: skip
+
+
+class Known(NamedTuple):
+    """A run that has a row."""
+
+    run: Run
+    journal: str | None
+    """The journal that owns it; ``None`` for a foreign client's."""
+    placeholder: str | None = None
+    """Of a flow run: the task run that stands for it in its parent."""
+    child: str | None = None
+    """Of a task run: the flow run that it stands for."""
+
+
+def load(
+    connection: Connection, flow_run_ids: Iterable[str], task_run_ids: Iterable[str]
+) -> dict[str, Known]:
+    """Return ``{id: run}`` of those that have a row. Walks the primary keys."""
+    known: dict[str, Known] = {}
+    for row in _rows(connection, flow_runs, "parent_task_run_id", flow_run_ids):
+        known[row["id"]] = Known(run_of(row, is_flow=True), row["journal_id"], row["parent_task_run_id"])
+    for row in _rows(connection, task_runs, "child_flow_run_id", task_run_ids):
+        known[row["id"]] = Known(
+            run_of(row, is_flow=False), row["journal_id"], None, row["child_flow_run_id"]
+        )
+    return known
+
+
+def _rows(connection: Connection, table: Table, link: str, ids: Iterable[str]) -> Iterable[RowMapping]:
+    wanted = sorted(set(ids))
+    columns = [table.c[name] for name in ("id", "created_us", "journal_id", link, *_STATE)]
+    for start in range(0, len(wanted), _AT_ONCE):
+        statement = select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE]))
+        yield from connection.execute(statement).mappings()
+
+
+def open_runs(connection: Connection, journal: str) -> list[Known]:
+    """Return the runs of a journal that have not ended. Walks ``ix_flow_runs_open``, ``ix_task_runs_open``."""
+    ids: list[list[str]] = []
+    for table in (flow_runs, task_runs):
+        statement = select(table.c.id).where(table.c.journal_id == journal, table.c.end_us.is_(None))
+        ids.append(list(connection.execute(statement).scalars()))
+    return [known for known in load(connection, *ids).values() if known.run.is_open]
+
+
+def flow_ids(connection: Connection, kind: ModuleType, made_us: Mapping[str, int]) -> dict[str, str]:
+    """Return ``{name: id}`` of flows, making those that are new; ``made_us`` is ``{name: when it was first met}``.
+
+    A new flow's id follows from its name, so that the same journal makes the same rows anywhere.
+    """
+    names = sorted(made_us)
+    find = select(flows.c.name, flows.c.id).where(flows.c.name.in_(names))
+    found = _pairs(connection, find)
+    missing = [name for name in names if name not in found]
+    if missing:
+        rows = [
+            {"id": str(uuid.uuid5(_FLOWS_NAMESPACE, name)), "name": name, "created_us": made_us[name],
+             "updated_us": made_us[name]}
+            for name in missing
+        ]  # fmt: skip
+        connection.execute(kind.upsert(flows).on_conflict_do_nothing(), rows)
+        found = _pairs(connection, find)
+    return found
+
+
+def _pairs(connection: Connection, statement: Select[str, str]) -> dict[str, str]:
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def insert_flow_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows of flow runs; all of them name the same columns."""
+    if rows:
+        connection.execute(flow_runs.insert(), rows)
+
+
+def insert_task_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows of task runs; all of them name the same columns."""
+    if rows:
+        connection.execute(task_runs.insert(), rows)
+
+
+def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -> None:
+    """Write the state columns of runs that have rows, and those of the task runs that stand for flow runs."""
+    of_flows, of_tasks = [], []
+    for known in changed:
+        columns = state_columns(known.run, known.journal)
+        if known.run.is_flow:
+            of_flows.append({"row": known.run.id, "updated_us": now_us, **columns})
+            if known.placeholder is not None:
+                of_tasks.append({"row": known.placeholder, "child": known.run.id, **columns})
+        else:
+            of_tasks.append({"row": known.run.id, "child": None, **columns})
+    if of_flows:
+        connection.execute(_save_flow_run, of_flows)
+    if of_tasks:
+        connection.execute(_save_task_run, of_tasks)
+
+
+_SAVED = (
+    "journal_id", "state_type", "state_name", "state_us", "state", "history", "attempt", "level", "ord",
+    "run_count", "next_scheduled_us", "start_us", "end_us", "running_us", "running_since_us",
+)  # fmt: skip
+
+_save_flow_run = (
+    update(flow_runs)
+    .where(flow_runs.c.id == bindparam("row"))
+    .values({name: bindparam(name) for name in (*_SAVED, "updated_us")})
+)
+
+# A row mirrors a flow run only if it was made for it: whatever a journal claims, no other row is written over.
+_save_task_run = (
+    update(task_runs)
+    .where(
+        task_runs.c.id == bindparam("row"),
+        task_runs.c.child_flow_run_id.is_not_distinct_from(bindparam("child")),
+    )
+    .values({name: bindparam(name) for name in _SAVED})
+)
