@@ -117,8 +117,8 @@ def parse_since(text: str, now: datetime) -> datetime:
     compact = text.strip().lower().replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhdw])", compact)
     if parts and "".join(number + unit for number, unit in parts) == compact:
-        total = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
         try:
+            total = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
             return (now - total).astimezone(timezone.utc)
         except OverflowError as error:
             raise click.BadParameter(
