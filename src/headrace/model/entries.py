@@ -29,7 +29,7 @@ class Open(msgspec.Struct, tag="open", tag_field="k", omit_defaults=True):
     boot: str
     """The boot of the host in which ``pid`` and ``started`` mean something."""
     host: str
-    v: int = FORMAT
+    v: int = msgspec.field(default_factory=lambda: FORMAT)  # by a factory: it is written, default or not
     attempt: int = 1
     token: str | None = None
     kind: str = "script"
