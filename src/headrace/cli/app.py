@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import click
 
-from ..errors import HeadraceError, ServerUnavailable, SettingError
+from headrace.errors import HeadraceError, ServerUnavailable, SettingError
+
 from .exits import Code
 from .session import Session
 

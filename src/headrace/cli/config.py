@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..settings import BY_NAME, TABLE, Setting, Settings, parse
+from headrace.settings import BY_NAME, TABLE, Setting, Settings, parse
+
 from . import profiles_file
 from .exits import Misuse
 from .output import output_option, write_json, write_table

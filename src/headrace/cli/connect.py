@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..client.connection import Connection
-from ..client.port import JournalPort
-from ..client.where import Location, locate
-from ..journal.spool import Spool
-from ..settings import Settings
+from headrace.client.connection import Connection
+from headrace.client.port import JournalPort
+from headrace.client.where import Location, locate
+from headrace.journal.spool import Spool
+from headrace.settings import Settings
 
 EMBEDDED_URL = "http://embedded/api"
 """A name for requests that leave no process; nothing resolves it."""
@@ -23,11 +23,11 @@ def connect(settings: Settings) -> Connection:
 
 def _embedded(settings: Settings) -> Connection:
     # Heavy, and not needed where a server runs: the server's application costs half a second to import.
-    from ..client.inprocess import InProcessTransport
-    from ..server.app import create_app
-    from ..server.store.database import Database
+    from headrace.client.inprocess import InProcessTransport
+    from headrace.server.app import create_app
+    from headrace.server.store.database import Database
 
-    database = Database.open(settings.database_url or None, settings.home_path)
+    database = Database.open(settings.database_url or None, settings.home_path, direct=True)
     transport = InProcessTransport(create_app(settings, database))
     return Connection(settings, EMBEDDED_URL, transport=transport, on_close=database.close)
 
@@ -35,10 +35,12 @@ def _embedded(settings: Settings) -> Connection:
 def port_of(settings: Settings, location: Location) -> JournalPort:
     """Return the way by which journals of this host reach the database."""
     if location.kind == "embedded":
-        from ..embedded import EmbeddedJournals  # here: a database driver, needed only without a server
+        from headrace.embedded import (
+            EmbeddedJournals,  # here: a database driver, needed only without a server
+        )
 
         return EmbeddedJournals(settings)
-    from ..client.journals import HttpJournals
+    from headrace.client.journals import HttpJournals
 
     return HttpJournals(settings, location.url)
 
@@ -52,7 +54,7 @@ def recover_first(settings: Settings) -> None:
     location = locate(settings)
     if location.kind == "network" or not Spool(settings.home_path).folders():
         return
-    from ..supervisor.recover import recover
+    from headrace.supervisor.recover import recover
 
     port = port_of(settings, location)
     try:

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from ..client.calls import Json
-from ..model.states import DEFAULT_NAME, colour_of
+from headrace.client.calls import Json
+from headrace.model.states import DEFAULT_NAME, colour_of
+
 from .output import (
     Cell,
     can_show,

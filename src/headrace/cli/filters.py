@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from ..client.calls import Json
-from ..model.states import KINDS, StateType
+from headrace.client.calls import Json
+from headrace.model.states import KINDS, StateType
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..client import calls
+from headrace.client import calls
+
 from .filters import limit_option
 from .output import id_cell, local_time, output_option, write_json, write_table
 from .session import current

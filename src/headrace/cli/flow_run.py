@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from ..client import calls
-from ..client.calls import Json
-from ..client.connection import Connection
-from ..errors import ObjectNotFound
-from ..model.states import TERMINAL
+from headrace.client import calls
+from headrace.client.calls import Json
+from headrace.client.connection import Connection
+from headrace.errors import ObjectNotFound
+from headrace.model.states import TERMINAL
+
 from . import explain, pick
 from .exits import OF_STATE, Code, Refusal
 from .filters import filter_options, flow_filter, run_filter

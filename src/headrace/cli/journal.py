@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from ..journal.reader import iterate
-from ..journal.spool import Folder, Spool
+from headrace.journal.reader import iterate
+from headrace.journal.spool import Folder, Spool
+
 from . import journal_lines
 from .exits import Code, Refusal
 from .output import Cell, id_cell, local_time, output_option, size, state_cell, write_json, write_table
@@ -105,8 +106,11 @@ def ship(journal: str | None) -> int:
 
     A journal whose supervisor lives is shipped by that one: it is left alone.
     """
-    from ..client.where import locate  # these three: a way to the server, which reading journals needs not
-    from ..supervisor.recover import recover
+    from headrace.client.where import (
+        locate,  # these three: a way to the server, which reading journals needs not
+    )
+    from headrace.supervisor.recover import recover
+
     from .connect import port_of
 
     settings = current().settings

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from ..journal.reader import split, whole
-from ..journal.spool import Folder, is_alive, is_supervised, owner_of
-from ..model import entries
-from ..model.clock import iso
-from ..model.states import DEFAULT_NAME
+from headrace.journal.reader import split, whole
+from headrace.journal.spool import Folder, is_alive, is_supervised, owner_of
+from headrace.model import entries
+from headrace.model.clock import iso
+from headrace.model.states import DEFAULT_NAME
+
 from .output import local_time, printable, size
 
 _PEEK_BYTES = 64 * 1024

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from ..client import calls
-from ..client.calls import Json
-from ..client.connection import Connection
+from headrace.client import calls
+from headrace.client.calls import Json
+from headrace.client.connection import Connection
+
 from .output import local_time, without_controls, write_json
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

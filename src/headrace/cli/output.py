@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from ..model.states import DEFAULT_NAME, colour_of
+from headrace.model.states import DEFAULT_NAME, colour_of
 
 _SHORT_ID = 12
 """Characters of an id's last group: random, where the first ones are the time and alike for neighbours."""

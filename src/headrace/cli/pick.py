@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import click
 
-from ..client import calls
-from ..client.calls import Json
-from ..client.connection import Connection
-from ..errors import ObjectNotFound
+from headrace.client import calls
+from headrace.client.calls import Json
+from headrace.client.connection import Connection
+from headrace.errors import ObjectNotFound
+
 from .exits import Refusal
 from .output import local_time
 

@@ -6,7 +6,8 @@ import re
 
 import click
 
-from ..settings import BY_NAME
+from headrace.settings import BY_NAME
+
 from . import profiles_file
 from .config import masked
 from .exits import Misuse, Refusal

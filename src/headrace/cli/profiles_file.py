@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..settings import read_profiles
+from headrace.settings import read_profiles
 
 Profiles = dict[str, dict[str, str]]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from ..settings import TABLE, Setting
+from headrace.settings import TABLE, Setting
+
 from .app import TREE, load, root
 from .exits import MEANINGS
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..settings import BY_NAME, Settings, load
+from headrace.settings import BY_NAME, Settings, load
+
 from . import profiles_file
 
 if TYPE_CHECKING:
-    from ..client.connection import Connection
+    from headrace.client.connection import Connection
 
 
 class Session:

@@ -6,8 +6,9 @@ from datetime import datetime, timezone
 
 import click
 
-from ..client import calls
-from ..client.calls import Json
+from headrace.client import calls
+from headrace.client.calls import Json
+
 from . import explain, pick
 from .filters import filter_options, flow_filter, run_filter
 from .lines import log_options, write_logs

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ..client.where import locate
-from ..wire.versions import API_VERSION, CONTRACT_RELEASE
+from headrace.client.where import locate
+from headrace.wire.versions import API_VERSION, CONTRACT_RELEASE
+
 from .explain import facts
 from .output import output_option, write_json
 from .session import current

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import ObjectNotFound
+from headrace.errors import ObjectNotFound
+
 from .connection import Connection
 
 Json = dict[str, Any]

@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
-from ..errors import SettingError
-from ..settings import Settings
+from headrace.errors import SettingError
+from headrace.settings import Settings
+
 from .refusals import decoded, not_the_api, refused, unanswered
 
 RETRIED = frozenset((408, 429, 502, 503))

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from ..errors import ApiError, ObjectNotFound, OffsetMismatch, ServerUnavailable
-from ..settings import Settings
+from headrace.errors import ApiError, ObjectNotFound, OffsetMismatch, ServerUnavailable
+from headrace.settings import Settings
+
 from .connection import Connection
 from .port import Command
 

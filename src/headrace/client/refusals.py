@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from ..errors import ApiError, ObjectAlreadyExists, ObjectNotFound, ServerUnavailable
+from headrace.errors import ApiError, ObjectAlreadyExists, ObjectNotFound, ServerUnavailable
 
 PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Statuses that say nothing against the request itself: the same one may do later."""

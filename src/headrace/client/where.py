@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..settings import Settings
+from headrace.settings import Settings
 
 ADDRESS_FILE = "server.json"
 """In the home folder; a local server writes it when it is healthy and removes it at its end."""
