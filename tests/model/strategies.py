@@ -67,18 +67,18 @@ def reports(draw: st.DrawFn) -> list[StateRow]:
         places = [row.offset for row in own]
         rows += own
         number = attempt << 16
-        if draw(st.booleans()):
-            offset = places[-1] + draw(st.integers(40, 400))
-            verdict = _row(number, "CRASHED", moment, Rank.VERDICT, attempt, offset)
-            rows.append(verdict)
+        for again in range(draw(st.integers(0, 2))):  # twice: a supervisor died before it saw its own verdict
+            offset = places[-1] + 100 + 400 * again
+            rows.append(_row(number, "CRASHED", moment + again, Rank.VERDICT, attempt, offset))
+            number += 1
         for at in draw(st.lists(st.sampled_from([0, *(p + 1 for p in places), places[-1] + 1000]), max_size=3)):
             number += 1
             rows.append(_row(number, "CRASHED", moment + number % 7, Rank.PRESUMPTION, attempt, at))
         for type in draw(st.lists(st.sampled_from(["CANCELLING", "CANCELLED"]), max_size=2)):
             number += 1
-            rows.append(_row(number, type, moment, Rank.PROPOSAL, attempt))
+            rows.append(_row(number, type, moment + draw(st.integers(0, 2)), Rank.PROPOSAL, attempt))
         for type in draw(st.lists(st.sampled_from(["FAILED", "COMPLETED", "SCHEDULED"]), max_size=2)):
             number += 1
-            rows.append(_row(number, type, moment, Rank.FORCED, attempt))
+            rows.append(_row(number, type, moment + draw(st.integers(0, 2)), Rank.FORCED, attempt))
         moment += MINUTE
     return rows

@@ -218,7 +218,7 @@ def test_row_32_a_late_report_of_an_older_attempt_is_history_only() -> None:
     assert changed is False
     assert second == run.state
     assert COMPLETED in run.history
-    assert run.end is None
+    assert (None, 2) == (run.end, run.run_count)
 
 
 def test_a_presumption_beats_what_was_known_and_yields_to_what_comes_after() -> None:
@@ -320,6 +320,22 @@ def test_retries_are_counted_and_waiting_is_not_running() -> None:
 
     assert (2, 10_000_000) == (run.run_count, run.running_us)
     assert (START, START + 30_000_000) == (run.start, run.end)
+
+
+def test_what_ran_after_the_end_that_stands_is_not_counted() -> None:
+    """Somebody forced it to Completed; that its process began another try was too late."""
+    forced = row("COMPLETED", 0, Rank.FORCED, at=10)
+    run = told([PENDING, RUNNING, forced, row("RUNNING", 400, at=20, name="Retrying")])
+
+    assert forced == run.state
+    assert (1, 9_000_000) == (run.run_count, run.running_us)
+
+
+def test_a_second_host_whose_clock_is_behind_does_not_run_backwards() -> None:
+    """Attempt 1 began at 12:00 here, attempt 2 at 11:59 there: no time is negative."""
+    run = told([row("RUNNING", 200, at=100), row("RUNNING", 200, attempt=2, at=40), row("FAILED", 300, attempt=2, at=45)])
+
+    assert (2, 5_000_000) == (run.run_count, run.running_us)
 
 
 def test_a_report_survives_the_database() -> None:

@@ -94,7 +94,7 @@ def test_a_verdict_ends_what_was_open_and_yields_to_the_runs_own_word() -> None:
 
 def test_a_run_whose_making_was_lost_is_still_shown() -> None:
     """The disk was full when it began: what is known is worth showing, and what comes late is taken in."""
-    journal = folded([OPENED, state("f", "RUNNING", 10), state("f", "COMPLETED", 20)])
+    journal = folded([OPENED, state("f", "COMPLETED", 20), state("f", "RUNNING", 10)])
     lost = journal.runs["f"]
 
     assert "COMPLETED" == lost.state.type  # type: ignore[union-attr]

@@ -74,7 +74,8 @@ def _retime(run: Run) -> None:
         if since is not None:
             run.running_us += max(0, row.t - since)
             since = None
-        if row.type == "RUNNING" and (ended is None or row.t <= ended):
+        # Hosts' clocks differ: an older attempt's times say nothing about when this one ended.
+        if row.type == "RUNNING" and (ended is None or row.attempt < state.attempt or row.t <= ended):
             run.start = row.t if run.start is None else run.start
             run.run_count += 1
             since = row.t
@@ -187,23 +188,10 @@ def presume_lost(run: Run, *, now: int, offset: int, attempt: int, last_seen: st
 
 
 def withdraw_lost(run: Run) -> bool:
-    """Withdraw a presumption because the process has shown a sign of life; return whether the state changed.
+    """Take a presumption back because the process has shown a sign of life; return whether the state changed.
 
-    The latest fact of the same attempt stands again. A run presumed cancelled stays so until it says more.
-    """
-    doubt = run.state
-    if doubt is None or doubt.rank != Rank.PRESUMPTION:
-        return False
-    facts = [row for row in run.history if row.rank == Rank.FACT and row.attempt == doubt.attempt]
-    if not facts:
-        return False
-    return report(run, msgspec.structs.replace(max(facts, key=strength_of), offset=doubt.offset))
-
-
-def withdraw(run: Run) -> bool:
-    """Take the presumption back that a run was lost, as a sign of life came; return whether it had stood.
-
-    The strongest report that is no presumption stands again; the history keeps the presumption.
+    The strongest report that is no presumption stands again, with its own strength: however often a silence
+    is presumed and withdrawn, the journal's next record still stands above it. The history keeps them all.
     """
     others = [row for row in run.history if row.rank != Rank.PRESUMPTION]
     if run.state is None or run.state.rank != Rank.PRESUMPTION or not others:
