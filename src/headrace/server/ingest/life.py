@@ -29,7 +29,7 @@ def withdraw_presumptions(connection: Connection, row: RowMapping, now_us: int) 
     """Take back what was presumed of a journal's runs; ``row`` is the journal's."""
     ids = row["presumed"]
     known = rows.load(connection, ids["flow_runs"], ids["task_runs"])
-    rows.save_states(connection, [one for one in known.values() if runs.withdraw(one.run)], now_us)
+    rows.save_states(connection, [one for one in known.values() if runs.withdraw_lost(one.run)], now_us)
     journals.set_presumed(connection, row["id"], None)
 
 

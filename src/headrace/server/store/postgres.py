@@ -9,6 +9,13 @@ from sqlalchemy import ColumnElement, Engine, Table, cast, create_engine, func
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT, Insert, array, insert
 from sqlalchemy.engine import URL, Connection
 
+from .tables import metadata
+
+for _table in metadata.tables.values():
+    for _index in _table.indexes:
+        if "where" in _index.info:
+            _index.dialect_options["postgresql"]["where"] = _index.info["where"]
+
 _PASSING = frozenset(("40001", "40P01", "57P03", "53300"))
 """Serialization failure, deadlock, starting up, too many connections."""
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -215,6 +216,14 @@ events = Table(
 began_us = func.coalesce(flow_runs.c.start_us, flow_runs.c.expected_start_us)
 """When a flow run began or is to begin: what START_TIME sorts by. Write it so and the index serves."""
 
+
+def _partial(
+    name: str, *columns: ColumnElement[Any], where: ColumnElement[bool], unique: bool = False
+) -> None:
+    """Declare an index of some rows. ``store/postgres.py`` tells PostgreSQL of it: its words would load its dialect."""
+    Index(name, *columns, unique=unique, sqlite_where=where, info={"where": where})
+
+
 _r = flow_runs.c
 # `flow-run ls --state`, newest first by id: ID_DESC with a filter on the type of state.
 Index("ix_flow_runs_state_type_id", _r.state_type, _r.id)
@@ -227,48 +236,26 @@ Index("ix_flow_runs_flow_id_began", _r.flow_id, began_us)
 Index("ix_flow_runs_expected_start", _r.expected_start_us)
 Index("ix_flow_runs_state_type_expected_start", _r.state_type, _r.expected_start_us)
 # END_TIME_DESC; open runs are not listed by their end.
-Index(
-    "ix_flow_runs_end",
-    _r.end_us,
-    sqlite_where=_r.end_us.is_not(None),
-    postgresql_where=_r.end_us.is_not(None),
-)
+_partial("ix_flow_runs_end", _r.end_us, where=_r.end_us.is_not(None))
 # NAME_ASC, NAME_DESC and a run found by its name.
 Index("ix_flow_runs_name", _r.name)
 # Create-or-fetch with an idempotency key.
-Index(
+_partial(
     "uq_flow_runs_flow_id_idempotency_key",
     _r.flow_id,
     _r.idempotency_key,
     unique=True,
-    sqlite_where=_r.idempotency_key.is_not(None),
-    postgresql_where=_r.idempotency_key.is_not(None),
+    where=_r.idempotency_key.is_not(None),
 )
 # The subflow behind a placeholder task run, and the children of a flow run.
-Index(
-    "ix_flow_runs_parent_task_run",
-    _r.parent_task_run_id,
-    sqlite_where=_r.parent_task_run_id.is_not(None),
-    postgresql_where=_r.parent_task_run_id.is_not(None),
-)
-Index(
-    "ix_flow_runs_parent_flow_run",
-    _r.parent_flow_run_id,
-    sqlite_where=_r.parent_flow_run_id.is_not(None),
-    postgresql_where=_r.parent_flow_run_id.is_not(None),
-)
+_partial("ix_flow_runs_parent_task_run", _r.parent_task_run_id, where=_r.parent_task_run_id.is_not(None))
+_partial("ix_flow_runs_parent_flow_run", _r.parent_flow_run_id, where=_r.parent_flow_run_id.is_not(None))
 # The runs of a deployment.
-Index(
-    "ix_flow_runs_deployment",
-    _r.deployment_id,
-    _r.expected_start_us,
-    sqlite_where=_r.deployment_id.is_not(None),
-    postgresql_where=_r.deployment_id.is_not(None),
+_partial(
+    "ix_flow_runs_deployment", _r.deployment_id, _r.expected_start_us, where=_r.deployment_id.is_not(None)
 )
 # Open runs of a journal: what a lapsed lease presumes lost.
-Index(
-    "ix_flow_runs_open", _r.journal_id, sqlite_where=_r.end_us.is_(None), postgresql_where=_r.end_us.is_(None)
-)
+_partial("ix_flow_runs_open", _r.journal_id, where=_r.end_us.is_(None))
 
 _t = task_runs.c
 # The task runs of a flow run, oldest first.
@@ -276,43 +263,28 @@ Index("ix_task_runs_flow_run", _t.flow_run_id, _t.id)
 # EXPECTED_START_TIME_DESC over all flow runs: `task-run ls`.
 Index("ix_task_runs_expected_start", _t.expected_start_us)
 # Create-or-fetch by a client that has no journal; the ids of a journal's task runs are unique by themselves.
-Index(
+_partial(
     "uq_task_runs_keys",
     _t.flow_run_id,
     _t.task_key,
     _t.dynamic_key,
     unique=True,
-    sqlite_where=_t.journal_id.is_(None) & _t.flow_run_id.is_not(None),
-    postgresql_where=_t.journal_id.is_(None) & _t.flow_run_id.is_not(None),
+    where=_t.journal_id.is_(None) & _t.flow_run_id.is_not(None),
 )
 # Open runs of a journal: what a lapsed lease presumes lost, and `task-run ls --state running`.
-Index(
-    "ix_task_runs_open", _t.journal_id, sqlite_where=_t.end_us.is_(None), postgresql_where=_t.end_us.is_(None)
-)
+_partial("ix_task_runs_open", _t.journal_id, where=_t.end_us.is_(None))
 
 # The lease watch: journals whose lease may lapse.
-Index(
-    "ix_journals_leased",
-    journals.c.last_seen_us,
-    sqlite_where=journals.c.leased & journals.c.closed_us.is_(None),
-    postgresql_where=journals.c.leased & journals.c.closed_us.is_(None),
+_partial(
+    "ix_journals_leased", journals.c.last_seen_us, where=journals.c.leased & journals.c.closed_us.is_(None)
 )
 # A supervisor's poll: what is newer than the last it saw.
 Index("ix_commands_journal", commands.c.journal_id, commands.c.id)
 # Logs of a flow run in time order, and of a task run that has no flow run.
 Index("ix_log_chunks_flow_run", log_chunks.c.flow_run_id, log_chunks.c.first_us)
-Index(
-    "ix_log_chunks_task_run",
-    log_chunks.c.task_run_id,
-    sqlite_where=log_chunks.c.task_run_id.is_not(None),
-    postgresql_where=log_chunks.c.task_run_id.is_not(None),
-)
+_partial("ix_log_chunks_task_run", log_chunks.c.task_run_id, where=log_chunks.c.task_run_id.is_not(None))
 # Events in time order, and of one flow run.
 Index("ix_events_occurred", events.c.occurred_us)
-Index(
-    "ix_events_flow_run",
-    events.c.flow_run_id,
-    events.c.occurred_us,
-    sqlite_where=events.c.flow_run_id.is_not(None),
-    postgresql_where=events.c.flow_run_id.is_not(None),
+_partial(
+    "ix_events_flow_run", events.c.flow_run_id, events.c.occurred_us, where=events.c.flow_run_id.is_not(None)
 )
