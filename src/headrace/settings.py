@@ -75,6 +75,8 @@ class Settings:
         self._sources = dict(sources or {})
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # a copy that is being unpickled has no values yet
+            raise AttributeError(name)
         try:
             return self._values[name]
         except KeyError:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from ..settings import TABLE, Settings
 
+MARK = "HEADRACE_JOURNAL"
+"""Set in a run process to its journal's id: what it starts inherits it and can be found by it."""
+
 _SHELL = "/bin/sh"
 
 
@@ -23,7 +26,8 @@ def start(folder: Path, settings: Settings) -> None:
     if not sys.executable:
         return
     command = [sys.executable, "-W", "ignore", "-m", "headrace.companion", str(folder)]
-    environment = _environment(settings)
+    environment = import_environment(settings)
+    environment.pop(MARK, None)
     null = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -42,7 +46,8 @@ def start(folder: Path, settings: Settings) -> None:
             os.waitpid(pid, 0)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def import_environment(settings: Settings) -> dict[str, str]:
+    """Return an environment in which another interpreter finds what this one finds, and these settings."""
     environment = dict(os.environ)
     for setting in TABLE:
         if settings.source_of(setting.name) == "code":

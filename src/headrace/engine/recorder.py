@@ -104,6 +104,7 @@ class Recorder:
         self._watch_faults()
         self._writer.on_replaced = self._watch_faults
         self._start_companion()
+        os.environ[companion.MARK] = self.journal
         atexit.register(self._at_exit)
 
     def adopt(self, path: Path, journal: str) -> None:
@@ -170,8 +171,7 @@ class Recorder:
     def _at_exit(self) -> None:
         if self.muted or os.getpid() != self.pid or self._writer is None:
             return
-        if self._writer.lost_records:
-            self._tell_lost(self._writer)
+        self._writer.close(lambda lost, why: encode(entries.Missing(self.now(), lost, why)) + b"\n")
         self.ensure_supervised()
         wait = self.settings.wait_for_shipping
         if wait < 0:

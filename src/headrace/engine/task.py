@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
@@ -274,8 +275,30 @@ class Task(Generic[P, R]):
             return self
         return Task(self.fn.__get__(instance, owner), **{**self._options, "name": self.name})
 
+    def __reduce__(self) -> Any:
+        """Pickle a task of an importable module by its name: its process imports it as this one did."""
+        module, name = self.fn.__module__, self.fn.__qualname__
+        if module != "__main__" and _lookup(module, name) is self:
+            return _lookup, (module, name)
+        return _rebuild, (self.fn, {**self._options, "name": self.name})
+
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
+
+
+def _lookup(module: str, name: str) -> Any:
+    """Return a module's thing by its dotted name, or ``None``."""
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        return None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _rebuild(fn: Any, options: dict[str, Any]) -> Task[Any, Any]:
+    return Task(fn, **options)
 
 
 def _delays(given: Any, retries: int | None) -> Any:

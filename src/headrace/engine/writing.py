@@ -136,6 +136,14 @@ def _task_changed(run: Run, parent: FlowRun, state: State[Any], first: bool) -> 
         logs.emit(run, 30, f"Task run {run.name} will be tried again. {state.message}")
 
 
+def task_ended_elsewhere(run: TaskRun, state: State[Any]) -> None:
+    """Count a task that another process of the flow carried out and recorded."""
+    run.state, run.end_us = state, state._t
+    if run.parent is not None:
+        run.parent.root.finished += 1
+        run.parent.root.failed += state._type != "COMPLETED"
+
+
 def call_hooks(run: Run, effect: Hooks) -> None:
     """Call the user's hooks from sync code; an async hook gets an event loop of its own."""
     for hook in effect.hooks:

@@ -9,14 +9,18 @@ from pathlib import Path
 from ..model.entries import Entry, Open, decode
 
 
+_BRACE = ord("{")
+
+
 def split(data: bytes, offset: int = 0) -> Iterator[tuple[int, Entry | None]]:
     """Yield ``(byte offset, record)`` for each whole line of ``data``, which begins at ``offset``.
 
-    A line that cannot be read yields ``None``; empty lines and an unfinished last line are passed over.
+    A line that cannot be read yields ``None``; blank lines (also those that the spool's budget made) and an
+    unfinished last line are passed over.
     """
     start = 0
     while (end := data.find(b"\n", start)) != -1:
-        if end > start:
+        if end > start and (data[start] == _BRACE or data[start:end].strip(b" \0")):
             yield offset + start, decode(data[start:end])
         start = end + 1
 

@@ -73,12 +73,14 @@ def judge(
     timed_out: float | None = None,
     oom_killed: bool | None = None,
     has_stack: bool = False,
+    recovered: bool = False,
 ) -> Verdict:
     """Say in which state an open run ended, given how its process did.
 
     ``timed_out`` is the limit in seconds when the supervisor killed the process for passing it;
     ``oom_killed`` whether the kernel's OOM killer acted (``None``: it could not be seen);
-    ``has_stack`` whether faulthandler left a stack.
+    ``has_stack`` whether faulthandler left a stack; ``recovered`` whether the process was gone before anybody
+    watched it (its host restarted, or run and supervisor were killed together).
     """
     if asked is not None:
         return _cancelled(asked)
@@ -88,6 +90,14 @@ def judge(
             "TimedOut",
             f"It passed its timeout of {timed_out:g} s and did not stop when told, so its process was killed.",
             "certain",
+        )
+    if recovered and ending == Ending():
+        return Verdict(
+            "CRASHED",
+            "Lost",
+            "Its process was gone when this journal was taken up: the host restarted, or the run was killed "
+            "together with its supervisor.",
+            "likely",
         )
     if ending.signal is not None:
         return _signalled(ending.signal, oom_killed, has_stack)

@@ -85,6 +85,10 @@ class ThreadPoolTaskRunner(TaskRunner):
         for _ in range(threads):
             self._queue.put(None)
 
+    def _carry_out(self, run: TaskRun) -> None:
+        """Take one task to its end."""
+        carry_out(run)
+
     def _claim(self, run_id: str) -> _Work | None:
         with self._lock:
             return self._waiting.pop(run_id, None)
@@ -94,7 +98,7 @@ class ThreadPoolTaskRunner(TaskRunner):
         if getattr(_local, "serving", False):
             work = self._claim(future.task_run_id)
             if work is not None:
-                work.context.run(carry_out, work.run)
+                work.context.run(self._carry_out, work.run)
 
     def _serve(self) -> None:
         _local.serving = True
@@ -103,7 +107,7 @@ class ThreadPoolTaskRunner(TaskRunner):
             if work is None:
                 return
             if self._claim(work.run.id) is not None:
-                work.context.run(carry_out, work.run)
+                work.context.run(self._carry_out, work.run)
             del work  # the last task's arguments must not live until the next one comes
 
     def _next(self) -> _Work | None:

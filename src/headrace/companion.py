@@ -1,0 +1,150 @@
+"""The process beside a plain script: a supervisor, put together with whatever server there is.
+
+``python -m headrace.companion FOLDER`` is started by the engine at a script's first run and ends when the
+script has ended and its journal is shipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from .client.port import Command, JournalPort
+from .client.where import Location, locate
+from .errors import ServerUnavailable
+from .journal.spool import Folder, Spool, try_lock
+from .settings import Settings, load
+
+_LOOK_FOR_SERVER_SECONDS = 2.0
+_EMBEDDED_WAIT_SECONDS = 2.0
+"""How long an embedded poll waits at most, so that a server started meanwhile is found soon."""
+
+
+T = TypeVar("T")
+
+
+class RoamingPort:
+    """Ships to the server that there is now: a configured one, a local one, or the home folder's database.
+
+    A script may outlive a local server, or a server be started under it; both work on the same database.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._location: Location | None = None
+        self._port: JournalPort | None = None
+        self._looked = 0.0
+
+    def offset(self, journal: str) -> int:
+        """Return how many bytes the server holds."""
+        return self._try(lambda port: port.offset(journal))
+
+    def append(self, journal: str, offset: int, data: bytes) -> int:
+        """Hand over whole lines."""
+        return self._try(lambda port: port.append(journal, offset, data))
+
+    def commands(self, journal: str, *, after: int, wait: float) -> list[Command]:
+        """Return new commands."""
+        self._current()
+        if self._location is not None and self._location.kind == "embedded":
+            wait = min(wait, _EMBEDDED_WAIT_SECONDS)
+        return self._try(lambda port: port.commands(journal, after=after, wait=wait))
+
+    def close(self) -> None:
+        """Give connections back."""
+        if self._port is not None:
+            self._port.close()
+
+    def _try(self, call: Callable[[JournalPort], T]) -> T:
+        try:
+            return call(self._current())
+        except ServerUnavailable:
+            self._looked = 0.0  # a local server that has gone: look again before the next try
+            raise
+
+    def _current(self) -> JournalPort:
+        now = time.monotonic()
+        if self._port is None or now - self._looked > _LOOK_FOR_SERVER_SECONDS:
+            self._looked = now
+            location = locate(self._settings)
+            if self._port is None or location != self._location:
+                self._location, self._port = location, open_port(self._settings, location)
+        return self._port
+
+
+def open_port(settings: Settings, location: Location) -> JournalPort:
+    """Return the port to a server; each kind loads only what it needs."""
+    if location.kind == "embedded":
+        from .embedded import EmbeddedJournals  # loads the database
+
+        return EmbeddedJournals(settings)
+    from .client.journals import HttpJournals  # loads httpx
+
+    return HttpJournals(settings, location.url)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Supervise the journal in the folder that the first argument names."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _stand_apart(detach="--detach" in arguments)
+    folder = Folder(Path(arguments[0]))
+    lock = try_lock(folder)
+    if lock is None:
+        return  # another companion has it: it was started twice
+    from .supervisor.loop import supervise  # after the lock: the loser of a race should cost little
+    from .supervisor.recover import recover
+
+    settings = load()
+    log = _Log(folder.path / "supervisor.log")
+    port = RoamingPort(settings)
+    try:
+        if supervise(folder, lock, port, settings, log):
+            recover(settings, port, settings.ship_patience)
+            Spool(settings.home_path).prune(settings.journals_keep)
+    except Exception as error:
+        log(f"ended by {type(error).__name__}: {error}")
+        raise
+
+
+class _Log:
+    """A few lines for whoever asks why a journal is still in the spool; made only if there is one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = 0
+
+    def __call__(self, line: str) -> None:
+        self._lines += 1
+        if self._lines <= 200:
+            with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+
+
+def _stand_apart(*, detach: bool) -> None:
+    """Hold nothing of the script: no descriptor, no terminal, no parent, no signal of its group."""
+    if detach and os.fork():
+        os._exit(0)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    with contextlib.suppress(OSError):
+        os.setsid()
+    os.closerange(3, max(_highest_descriptor() + 1, 3))
+    os.chdir("/")
+
+
+def _highest_descriptor() -> int:
+    try:
+        return max(map(int, os.listdir("/proc/self/fd")))
+    except OSError:
+        return os.sysconf("SC_OPEN_MAX") - 1
+
+
+if __name__ == "__main__":
+    main()

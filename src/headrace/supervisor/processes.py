@@ -1,0 +1,81 @@
+"""The processes below a run: found by a mark in their environment, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from ..journal.spool import start_ticks
+
+MARK = "HEADRACE_JOURNAL"
+"""The run process sets it to its journal's id; what it starts inherits it."""
+
+
+class Descendant(NamedTuple):
+    """A process that a run started, directly or not."""
+
+    pid: int
+    started: int
+    session: int
+    command: str
+
+    def is_alive(self) -> bool:
+        """Whether it still runs, and is not another one with its pid."""
+        return start_ticks(self.pid) == self.started and not _has_ended(self.pid)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        if self.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, number)
+
+
+def descendants(journal: str, *, apart_from: int) -> list[Descendant]:
+    """Return the living processes that carry a journal's mark, except the run process itself."""
+    mark = f"{MARK}={journal}".encode()
+    found: list[Descendant] = []
+    for entry in _pids():
+        if entry in (apart_from, os.getpid()):
+            continue
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if mark not in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                continue
+            stat = Path(f"/proc/{entry}/stat").read_bytes()
+            fields = stat[stat.rindex(b")") + 2 :].split()
+            if fields[0] in (b"Z", b"X"):
+                continue
+            command = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").strip()
+            found.append(
+                Descendant(entry, int(fields[19]), int(fields[3]), command.decode("utf-8", "replace")[:300])
+            )
+    return found
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:  # macOS: other processes' environments are not to be read there, so none is found
+        return []
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return True
+    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] in (b"Z", b"X")
+
+
+def end_all(processes: list[Descendant], *, grace_s: float) -> None:
+    """End processes: SIGTERM, and SIGKILL for those that are there after ``grace_s`` seconds."""
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    until = time.monotonic() + grace_s
+    while time.monotonic() < until and any(process.is_alive() for process in processes):
+        time.sleep(0.02)
+    for process in processes:
+        process.signal(signal.SIGKILL)

@@ -1,0 +1,138 @@
+"""Ship a journal: sync it, send it, remember nothing but an offset.
+
+Only what is synced is shipped, so the server never knows more of a journal than the disk does. The offset
+is the server's; what is kept here can be lost without harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from ..client.port import JournalPort
+from ..errors import ApiError, OffsetMismatch, ServerUnavailable
+from ..journal.reader import read_whole
+from ..journal.spool import Folder
+from .tail import OpenRuns
+
+_BATCH = 1 << 20
+"""Bytes sent at once under load: large enough to compress well, small enough to be sent again."""
+
+_LOOK_EVERY = (0.03, 0.25)
+"""Seconds between looks at the file: while it grows, and when it has not grown for a while."""
+
+_BUSY_PAUSE = 0.1
+"""Seconds between shipments while the journal grows steadily: more in one go costs everyone less."""
+
+_BACKOFF = (0.1, 3.0)
+"""Seconds between tries while the server is away: the first, and the longest."""
+
+_REFUSED_PAUSE = 10.0
+"""Seconds between tries when the server refuses for good: somebody has to mend a setting first."""
+
+
+class Shipper:
+    """Ships one journal in a thread of its own; watching the process never waits for it."""
+
+    def __init__(self, folder: Folder, port: JournalPort, runs: OpenRuns, log: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._port = port
+        self._runs = runs
+        self._log = log
+        self._read_fd = os.open(folder.journal, os.O_RDONLY | os.O_CLOEXEC)
+        self._synced = 0
+        self._fed = 0
+        self._wake = threading.Event()
+        self._stop = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
+        self.offset: int | None = None
+        """How many bytes the server holds; ``None`` until it has said so."""
+        self.away_since: float | None = None
+        """Since when the server has not answered (monotonic seconds); ``None`` while it does."""
+
+    def start(self) -> None:
+        """Begin to ship."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the file now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread after what it is doing."""
+        self._stop = True
+        self._wake.set()
+        self._thread.join(timeout=2)
+
+    def catch_up(self) -> int:
+        """Sync the file and feed all whole lines to the open runs; return the file's synced size."""
+        with self._lock:
+            size = os.fstat(self._read_fd).st_size
+            if size > self._synced:
+                with contextlib.suppress(OSError):  # a file system that cannot sync: there is nothing better
+                    getattr(os, "fdatasync", os.fsync)(self._read_fd)
+                self._synced = size
+            while self._fed < self._synced:
+                data = read_whole(self._folder.journal, self._fed, _BATCH)
+                if not data:
+                    break
+                self._runs.feed(data)
+                self._fed += len(data)
+            return self._synced
+
+    def is_done(self) -> bool:
+        """Whether the server holds every whole line of the file."""
+        return self.offset is not None and self.offset >= self._fed and self._fed > 0
+
+    def _run(self) -> None:
+        failures = 0
+        quiet = 0.0
+        while not self._stop:
+            try:
+                grew = self._step()
+                failures, self.away_since = 0, None
+            except ServerUnavailable:
+                failures += 1
+                self.away_since = self.away_since or time.monotonic()
+                self._rest(min(_BACKOFF[1], _BACKOFF[0] * 2 ** min(failures, 10)) * random.uniform(0.7, 1.3))
+                continue
+            except ApiError as error:
+                self._log(f"the server refuses the journal: {error}")
+                self.away_since = self.away_since or time.monotonic()
+                self._rest(_REFUSED_PAUSE)
+                continue
+            except Exception as error:  # noqa: BLE001  # shipping goes on, whatever one attempt met
+                self._log(f"shipping met {type(error).__name__}: {error}")
+                self._rest(1.0)
+                continue
+            quiet = 0.0 if grew else min(quiet + 0.02, 1.0)
+            self._rest(_BUSY_PAUSE if grew else max(_LOOK_EVERY[0], quiet * _LOOK_EVERY[1]))
+
+    def _rest(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _step(self) -> bool:
+        """Sync and send what there is, at most some batches; return whether anything was sent."""
+        self.catch_up()
+        if self.offset is None:
+            self.offset = self._port.offset(self._folder.id)
+        sent = False
+        while not self._stop and self.offset < self._fed:
+            data = read_whole(self._folder.journal, self.offset, min(_BATCH, self._fed - self.offset))
+            if not data:
+                break
+            try:
+                self.offset = self._port.append(self._folder.id, self.offset, data)
+            except OffsetMismatch as mismatch:
+                self.offset = mismatch.expected
+            sent = True
+        if sent:
+            with contextlib.suppress(OSError):
+                self._folder.set_shipped(self.offset)
+        return sent
