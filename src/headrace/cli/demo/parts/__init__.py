@@ -1,0 +1,1 @@
+"""The demo's parts: a function each, which says what happened or raises ``Unearned``."""
