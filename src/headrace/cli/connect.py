@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import click
+
 from headrace.client.connection import Connection
-from headrace.client.port import JournalPort
-from headrace.client.where import Location, locate
+from headrace.client.where import locate
+from headrace.errors import HeadraceError
 from headrace.journal.spool import Spool
 from headrace.settings import Settings
 
@@ -32,19 +34,6 @@ def _embedded(settings: Settings) -> Connection:
     return Connection(settings, EMBEDDED_URL, transport=transport, on_close=database.close)
 
 
-def port_of(settings: Settings, location: Location) -> JournalPort:
-    """Return the way by which journals of this host reach the database."""
-    if location.kind == "embedded":
-        from headrace.embedded import (
-            EmbeddedJournals,  # here: a database driver, needed only without a server
-        )
-
-        return EmbeddedJournals(settings)
-    from headrace.client.journals import HttpJournals
-
-    return HttpJournals(settings, location.url)
-
-
 def recover_first(settings: Settings) -> None:
     """Ship the journals that dead supervisors left on this host, so that what is read next is the truth.
 
@@ -54,10 +43,13 @@ def recover_first(settings: Settings) -> None:
     location = locate(settings)
     if location.kind == "network" or not Spool(settings.home_path).folders():
         return
+    from headrace.companion import open_port  # these two: needed only where something was left behind
     from headrace.supervisor.recover import recover
 
-    port = port_of(settings, location)
+    port = open_port(settings, location)
     try:
         recover(settings, port, _RECOVERY_BUDGET_S)
+    except HeadraceError as error:
+        click.echo(f"Note: journals left behind on this host could not be shipped yet: {error}", err=True)
     finally:
         port.close()

@@ -117,7 +117,7 @@ def ship(journal: str | None) -> int:
     spool = Spool(settings.home_path)
     wanted = _folder_of(journal).id if journal is not None else None
     before = {folder.id for folder in spool.folders()}
-    port = port_of(settings, locate(settings))
+    port = open_port(settings, locate(settings))
     try:
         recover(settings, port, _PATIENCE_S)
     finally:
