@@ -106,12 +106,10 @@ def ship(journal: str | None) -> int:
 
     A journal whose supervisor lives is shipped by that one: it is left alone.
     """
-    from headrace.client.where import (
-        locate,  # these three: a way to the server, which reading journals needs not
-    )
+    # A way to the server, which reading journals needs not.
+    from headrace.client.where import locate
+    from headrace.companion import open_port
     from headrace.supervisor.recover import recover
-
-    from .connect import port_of
 
     settings = current().settings
     spool = Spool(settings.home_path)

@@ -115,7 +115,9 @@ def _setting(setting: Setting) -> Iterator[str]:
     yield ""
     unit = f", in {setting.unit}" if setting.unit in ("seconds", "bytes", "days") else ""
     kind = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[setting.type]
-    yield f"* environment: `HEADRACE_{setting.name.upper()}`" + (f", or `{setting.alias}`" if setting.alias else "")
+    yield f"* environment: `HEADRACE_{setting.name.upper()}`" + (
+        f", or `{setting.alias}`" if setting.alias else ""
+    )
     yield f"* value: {kind}{unit}" + ("; kept secret in views" if setting.secret else "")
     default = str(setting.default).lower() if isinstance(setting.default, bool) else str(setting.default)
     yield f"* default: `{default}`" if default else "* default: empty"
