@@ -296,9 +296,20 @@ def test_shipping_again_does_nothing(embedded: Runs, headrace: Headrace) -> None
 
 
 def test_shipping_tells_what_was_shipped(runs: Runs, headrace: Headrace) -> None:
-    """One by one; a server that is away leaves them where they are."""
+    """One by one."""
     ids = {row["id"] for row in headrace("journal", "ls", "-o", "json").json}
     done = headrace("journal", "ship")
 
     assert done.code == 0
     assert {line.split()[1].rstrip(".") for line in done.out.splitlines()} == ids
+
+
+def test_shipping_to_a_server_that_is_away_is_told(
+    runs: Runs, headrace: Headrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and the journals stay where they are."""
+    monkeypatch.setenv("HEADRACE_API_URL", "http://127.0.0.1:9/api")
+    done = headrace("journal", "ship")
+
+    assert done.code == 3
+    assert {row["status"] for row in headrace("journal", "ls", "-o", "json").json} == {"left behind"}

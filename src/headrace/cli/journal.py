@@ -117,6 +117,8 @@ def ship(journal: str | None) -> int:
     before = {folder.id for folder in spool.folders()}
     port = open_port(settings, locate(settings))
     try:
+        if before:
+            port.offset(min(before))  # a server that is away is told at once, not after all patience
         recover(settings, port, _PATIENCE_S)
     finally:
         port.close()
