@@ -92,7 +92,8 @@ def open_port(settings: Settings, location: Location) -> JournalPort:
 def main(arguments: list[str] | None = None) -> None:
     """Supervise the journal in the folder that the first argument names."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    _stand_apart(detach="--detach" in arguments)
+    pidfd = int(arguments[arguments.index("--pidfd") + 1]) if "--pidfd" in arguments else None
+    _stand_apart(detach="--detach" in arguments, keep=pidfd)
     folder = Folder(Path(arguments[0]))
     lock = try_lock(folder)
     if lock is None:
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     log = _Log(folder.path / "supervisor.log")
     port = RoamingPort(settings)
     try:
-        if supervise(folder, lock, port, settings, log):
+        if supervise(folder, lock, port, settings, log, pidfd=pidfd):
             recover(settings, port, settings.ship_patience)
             Spool(settings.home_path).prune(settings.journals_keep)
     except Exception as error:
@@ -126,8 +127,8 @@ class _Log:
                 file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
 
 
-def _stand_apart(*, detach: bool) -> None:
-    """Hold nothing of the script: no descriptor, no terminal, no parent, no signal of its group."""
+def _stand_apart(*, detach: bool, keep: int | None) -> None:
+    """Hold nothing of the script: no descriptor but ``keep``, no terminal, no parent, no signal of its group."""
     if detach and os.fork():
         os._exit(0)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT, signal.SIGTSTP):
@@ -135,7 +136,13 @@ def _stand_apart(*, detach: bool) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     with contextlib.suppress(OSError):
         os.setsid()
-    os.closerange(3, max(_highest_descriptor() + 1, 3))
+    highest = _highest_descriptor() + 1
+    if keep is not None:
+        os.set_inheritable(keep, False)
+        os.closerange(3, keep)
+        os.closerange(keep + 1, max(highest, keep + 1))
+    else:
+        os.closerange(3, max(highest, 3))
     os.chdir("/")
 
 

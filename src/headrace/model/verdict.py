@@ -66,6 +66,24 @@ class Verdict(NamedTuple):
 FAULTS = {_signal.SIGSEGV, _signal.SIGABRT, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL}
 
 
+_FAULT_TEXTS = {
+    "Segmentation fault": _signal.SIGSEGV,
+    "Aborted": _signal.SIGABRT,
+    "Bus error": _signal.SIGBUS,
+    "Floating point exception": _signal.SIGFPE,
+    "Floating-point exception": _signal.SIGFPE,
+    "Illegal instruction": _signal.SIGILL,
+}
+
+
+def fault_in(stacks: str | None, ending: Ending) -> Ending:
+    """Return the ending, with the signal that faulthandler named where the kernel told nothing."""
+    if ending != Ending() or not stacks:
+        return ending
+    first = stacks.split("\n", 1)[0].removeprefix("Fatal Python error: ").strip()
+    return Ending(signal=_FAULT_TEXTS[first]) if first in _FAULT_TEXTS else ending
+
+
 def judge(
     ending: Ending,
     *,

@@ -71,4 +71,10 @@ def read_stacks(path: Path) -> str | None:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
-    return text[:_STACKS_LIMIT] or None
+    return _current_first(text)[:_STACKS_LIMIT] or None
+
+
+def _current_first(text: str) -> str:
+    """Put the thread that faulted before the others: it is what a person looks for."""
+    head, *threads = text.split("\n\n")
+    return "\n\n".join([head, *sorted(threads, key=lambda part: not part.startswith("Current thread"))])

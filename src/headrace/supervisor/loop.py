@@ -19,7 +19,7 @@ from ..journal.spool import Folder, Lock, Spool, boot_id
 from ..journal.writer import JournalWriter
 from ..model import entries
 from ..model.clock import AnchoredClock, iso
-from ..model.verdict import Asked, Ending, Evidence, judge, signal_name
+from ..model.verdict import Asked, Ending, Evidence, fault_in, judge, signal_name
 from ..settings import Settings
 from . import processes, tail
 from .budget import Budget
@@ -38,7 +38,14 @@ _GIVEN_UP_GRACE_S = 2.0
 class Supervisor:
     """Stands over one run process. ``run()`` returns when the journal is shipped or patience is over."""
 
-    def __init__(self, folder: Folder, port: JournalPort, settings: Settings, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        port: JournalPort,
+        settings: Settings,
+        log: Callable[[str], None],
+        pidfd: int | None = None,
+    ) -> None:
         header = read_header(folder.journal)
         if header is None:
             raise ValueError(f"{folder.journal} does not begin with a header that can be read.")
@@ -53,9 +60,7 @@ class Supervisor:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         self._listener = Listener(folder.id, port, self._wake_write, log)
-        self._watched = Watched(header)
-        self._recovered = self._watched.ended
-        """Whether the process was gone before we came: how it ended can then not be seen."""
+        self._watched = Watched(header, pidfd)
         self._vitals = Vitals(header.pid)
         self._asked: Asked | None = None
         self._asked_at: float | None = None
@@ -165,7 +170,7 @@ class Supervisor:
 
     def _close_journal(self) -> None:
         self._shipper.catch_up()
-        ending = self._watched.ending()
+        ending = fault_in(read_stacks(self._folder.stacks), self._watched.ending())
         died = self._clock.now_us()
         open_runs = self._runs.ids()
         if open_runs:
@@ -217,7 +222,7 @@ class Supervisor:
             timed_out=self._timed_out,
             oom_killed=evidence.oom_killed,
             has_stack=evidence.stack is not None,
-            recovered=self._recovered,
+            recovered=self._watched.unseen,
         )
         evidence.certainty = told.certainty
         details: dict[str, Any] = {"evidence": msgspec.to_builtins(evidence)}
@@ -261,10 +266,18 @@ class Supervisor:
         writer.close()
 
 
-def supervise(folder: Folder, lock: Lock, port: JournalPort, settings: Settings, log: Callable[[str], None]) -> bool:
+def supervise(
+    folder: Folder,
+    lock: Lock,
+    port: JournalPort,
+    settings: Settings,
+    log: Callable[[str], None],
+    *,
+    pidfd: int | None = None,
+) -> bool:
     """Supervise the journal whose lock is held; retire it when the server has it whole; return whether it has."""
     try:
-        done = Supervisor(folder, port, settings, log).run()
+        done = Supervisor(folder, port, settings, log, pidfd).run()
         if done:
             Spool(settings.home_path).retire(folder)
         return done

@@ -23,19 +23,25 @@ _PIDFD_INFO_EXIT = 1 << 3
 
 
 class Watched:
-    """A living process, by pidfd where there is one, else by looking every 50 ms."""
+    """A process, by pidfd where there is one, else by looking every 50 ms.
 
-    def __init__(self, header: Open) -> None:
+    ``pidfd`` is a descriptor that the process itself made: with it even an end before our beginning is seen.
+    """
+
+    def __init__(self, header: Open, pidfd: int | None = None) -> None:
         self.pid = header.pid
         self._header = header
-        self._fd = -1
+        self._fd = -1 if pidfd is None else pidfd
         self._status: int | None = None
-        with contextlib.suppress(OSError, AttributeError):  # gone already, or macOS
-            self._fd = os.pidfd_open(header.pid)
+        if pidfd is None:
+            with contextlib.suppress(OSError, AttributeError):  # gone already, or macOS
+                self._fd = os.pidfd_open(header.pid)
         self.ended = not is_alive(header)
         """Asked after the descriptor was opened, so it cannot be another process that got the same pid."""
-        if self.ended and self._fd != -1:
+        if self.ended and pidfd is not None:
             self._read_status()
+        self.unseen = self.ended and pidfd is None
+        """Whether it was gone before anybody watched it."""
 
     def wait(self, seconds: float, wake: int = -1) -> bool:
         """Wait until the process ends, ``wake`` becomes readable, or time is over; return whether it ended."""
