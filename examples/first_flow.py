@@ -43,4 +43,5 @@ def largest_files(folder: Path, count: int = 5) -> list[str]:
 
 
 if __name__ == "__main__":
-    largest_files(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    arguments = sys.argv[1:]
+    largest_files(Path(arguments[0] if arguments else "."), int(arguments[1]) if arguments[1:] else 5)

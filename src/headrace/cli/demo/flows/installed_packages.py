@@ -17,6 +17,15 @@ from typing import NamedTuple
 from headrace import flow, get_run_logger, task
 
 
+SHORT = {
+    "MIT License": "MIT",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD",
+    "ISC License (ISCL)": "ISC",
+}
+"""Classifiers of licences, as newer packages name them."""
+
+
 class Package(NamedTuple):
     """What is known of one installed package."""
 
@@ -89,7 +98,8 @@ def licence_of(package: Distribution) -> str:
         return expression
     for classifier in package.metadata.get_all("Classifier") or ():
         if classifier.startswith("License :: ") and classifier != "License :: OSI Approved":
-            return str(classifier).rpartition(" :: ")[2]
+            told = str(classifier).rpartition(" :: ")[2]
+            return SHORT.get(told, told)
     return field.splitlines()[0][:40] if field else "not told"
 
 
