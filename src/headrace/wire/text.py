@@ -33,6 +33,12 @@ FlowName = Annotated[Text, Field(pattern="^[^/%&><]+$")]
 BigInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """A whole number that a database can hold."""
 
+Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""How many rows to pass over."""
+
+Page = Annotated[int, Field(ge=1, le=2**48)]
+"""Which page, counted from 1."""
+
 Labels = dict[Text, bool | int | float | Text]
 """``{label: value}``"""
 

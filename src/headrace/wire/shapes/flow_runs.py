@@ -17,7 +17,7 @@ from headrace.wire.filters import (
     WorkPoolFilter,
     WorkQueueFilter,
 )
-from headrace.wire.text import BigInt, JsonObject, Labels, Text
+from headrace.wire.text import BigInt, JsonObject, Labels, Offset, Page, Text
 
 from .sorts import FlowRunSort
 from .states import (
@@ -158,7 +158,7 @@ class FlowRunQuery(FlowRunCount):
 
     sort: FlowRunSort = FlowRunSort.ID_DESC
     limit: BigInt | None = None
-    offset: BigInt = Field(0, ge=0)
+    offset: Offset = 0
 
 
 class FlowRunPaginate(FlowRunCount):
@@ -166,7 +166,7 @@ class FlowRunPaginate(FlowRunCount):
 
     sort: FlowRunSort = FlowRunSort.ID_DESC
     limit: BigInt | None = None
-    page: BigInt = Field(1, ge=1)
+    page: Page = 1
 
 
 class FlowRunPaginationResponse(BaseModel):
@@ -193,7 +193,7 @@ class FlowRunBulkDelete(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
     flow_runs: FlowRunFilter | None = None
-    limit: int = Field(50, ge=1, le=50)
+    limit: int = Field(default=50, ge=1, le=50)
 
 
 class FlowRunBulkDeleteResponse(BaseModel):
@@ -210,7 +210,7 @@ class FlowRunBulkSetState(BaseModel):
     flow_runs: FlowRunFilter | None = None
     state: StateCreate
     force: bool = False
-    limit: int = Field(50, ge=1, le=50)
+    limit: int = Field(default=50, ge=1, le=50)
 
 
 class FlowRunOrchestrationResult(BaseModel):

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.wire.filters import DeploymentFilter, FlowFilter, FlowRunFilter, TaskRunFilter, WorkPoolFilter
-from headrace.wire.text import BigInt, FlowName, Labels, Text
+from headrace.wire.text import BigInt, FlowName, Labels, Offset, Page, Text
 
 from .sorts import FlowSort
 
@@ -61,7 +61,7 @@ class FlowQuery(FlowCount):
 
     sort: FlowSort = FlowSort.NAME_ASC
     limit: BigInt | None = None
-    offset: BigInt = Field(0, ge=0)
+    offset: Offset = 0
 
 
 class FlowPaginate(FlowCount):
@@ -69,7 +69,7 @@ class FlowPaginate(FlowCount):
 
     sort: FlowSort = FlowSort.NAME_ASC
     limit: BigInt | None = None
-    page: BigInt = Field(1, ge=1)
+    page: Page = 1
 
 
 class FlowPaginationResponse(BaseModel):
@@ -90,7 +90,7 @@ class FlowBulkDelete(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
     flows: FlowFilter | None = None
-    limit: int = Field(50, ge=1, le=50)
+    limit: int = Field(default=50, ge=1, le=50)
 
 
 class FlowBulkDeleteResponse(BaseModel):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from headrace.wire.filters import LogFilter
-from headrace.wire.text import BigInt, Message
+from headrace.wire.text import BigInt, Message, Offset
 
 from .sorts import LogSort
 
@@ -52,4 +52,4 @@ class LogQuery(BaseModel):
     logs: LogFilter | None = None
     sort: LogSort = LogSort.TIMESTAMP_ASC
     limit: BigInt | None = None
-    offset: BigInt = Field(0, ge=0)
+    offset: Offset = 0

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.model.states import StateType
 from headrace.wire.filters import DeploymentFilter, FlowFilter, FlowRunFilter, TaskRunFilter
-from headrace.wire.text import BigInt, Labels, Text
+from headrace.wire.text import BigInt, Labels, Offset, Page, Text
 
 from .sorts import TaskRunSort
 from .states import HistoryEntry, State, StateCreate
@@ -142,7 +142,7 @@ class TaskRunQuery(TaskRunCount):
 
     sort: TaskRunSort = TaskRunSort.ID_DESC
     limit: BigInt | None = None
-    offset: BigInt = Field(0, ge=0)
+    offset: Offset = 0
 
 
 class TaskRunPaginate(TaskRunCount):
@@ -150,7 +150,7 @@ class TaskRunPaginate(TaskRunCount):
 
     sort: TaskRunSort = TaskRunSort.ID_DESC
     limit: BigInt | None = None
-    page: BigInt = Field(1, ge=1)
+    page: Page = 1
 
 
 class TaskRunPaginationResponse(BaseModel):

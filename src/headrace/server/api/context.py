@@ -1,0 +1,46 @@
+"""What every route is given: the database, the time, new ids, and who waits for news."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+from starlette.requests import HTTPConnection
+
+from headrace.model.ids import IdFactory
+from headrace.server.store.database import Database
+from headrace.settings import Settings
+
+from .bells import Bells
+from .feed import Feed
+
+
+def now_us() -> int:
+    """Return microseconds since 1970, UTC, by this host's clock."""
+    return time.time_ns() // 1000
+
+
+class Context(NamedTuple):
+    """The parts of one server, put together in ``server/app.py``."""
+
+    settings: Settings
+    database: Database
+    ids: IdFactory
+    bells: Bells
+    """Wakes long polls for commands."""
+    feed: Feed
+    """Hands events to those who listen on a websocket."""
+    saw: Callable[[str, int], None]
+    """Takes a journal's sign of life: its id, and when (microseconds since 1970, UTC)."""
+    now_us: Callable[[], int] = now_us
+    """The server's time."""
+
+    def new_id(self) -> str:
+        """Return a new id."""
+        return self.ids.new(self.now_us())
+
+
+def context(connection: HTTPConnection) -> Context:
+    """Return the parts of the server that a request came to."""
+    return cast("Context", connection.app.state.context)

@@ -1,0 +1,360 @@
+"""Flow runs over HTTP."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, HTTPException, Request
+from sqlalchemy.engine import Connection
+from starlette.responses import Response
+
+from headrace.model.clock import iso
+from headrace.model.names import run_name
+from headrace.server.orchestration.proposals import Outcome, first_state, propose_flow_run
+from headrace.server.orchestration.rules import Answer, Proposal
+from headrace.server.store import deletion, flow_runs, flows, history, inputs, task_runs
+from headrace.server.store.filters import Scope
+from headrace.wire.shapes.flow_runs import (
+    FlowRunBulkDelete,
+    FlowRunBulkDeleteResponse,
+    FlowRunBulkSetState,
+    FlowRunBulkSetStateResponse,
+    FlowRunCount,
+    FlowRunCreate,
+    FlowRunPaginate,
+    FlowRunPaginationResponse,
+    FlowRunQuery,
+    FlowRunResponse,
+    FlowRunResume,
+    FlowRunUpdate,
+)
+from headrace.wire.shapes.states import OrchestrationResult, SetState
+from headrace.wire.text import Labels
+
+from .answers import Json, no_content, not_found, page, page_size
+from .body import StrictRoute
+from .context import Context, context
+from .flow_run_events import state_event
+from .states import answer, proposal_of
+
+router = APIRouter(prefix="/flow_runs", tags=["Flow Runs"], route_class=StrictRoute)
+
+_names = random.SystemRandom()
+_PENDING = Proposal("PENDING", "Pending")
+
+
+def scope_of(query: FlowRunCount) -> Scope:
+    """Return the filters of a request."""
+    return Scope(
+        query.flows,
+        query.flow_runs,
+        query.task_runs,
+        query.deployments,
+        query.work_pools,
+        query.work_pool_queues,
+    )
+
+
+@router.post("/", response_model=FlowRunResponse, responses={201: {"model": FlowRunResponse}})
+def create_flow_run(request: Request, body: FlowRunCreate) -> Response:
+    """Make a flow run, or return the one of this idempotency key."""
+    at = context(request)
+    run, made = at.database.write(lambda connection: _create(connection, at, body))
+    if made:
+        _publish(at, run, None)
+    return Json(run, 201 if made else 200)
+
+
+def _create(connection: Connection, at: Context, body: FlowRunCreate) -> tuple[dict[str, Any], bool]:
+    now_us, flow_id = at.now_us(), str(body.flow_id)
+    if flows.get(connection, flow_id) is None:
+        raise HTTPException(409, f"Flow {flow_id} not found; create it before its runs.")
+    if body.idempotency_key is not None:
+        known = flow_runs.by_idempotency_key(connection, flow_id, body.idempotency_key, now_us)
+        if known is not None:
+            return known, False
+    row = _new_row(body, at.ids.new(now_us), now_us)
+    if body.parent_task_run_id is not None:
+        row["parent_flow_run_id"] = _adopt(connection, row["id"], str(body.parent_task_run_id))
+    proposal = proposal_of(body.state) if body.state is not None else _PENDING
+    columns = first_state(row, proposal, is_flow=True, now_us=now_us, id=at.new_id())
+    flow_runs.create(connection, {**row, **columns})
+    made = flow_runs.get(connection, row["id"], now_us)
+    assert made is not None
+    return made, True
+
+
+def _new_row(body: FlowRunCreate, id: str, now_us: int) -> dict[str, Any]:
+    plain = body.model_dump(
+        mode="json",
+        include={
+            "flow_version", "idempotency_key", "parent_task_run_id", "infrastructure_document_id",
+            "work_pool_name", "work_queue_name", "deployment_id",
+        },
+    )  # fmt: skip
+    return {
+        **plain,
+        "id": id,
+        "flow_id": str(body.flow_id),
+        "name": body.name or run_name(_names.getrandbits(32)),
+        "created_us": now_us,
+        "updated_us": now_us,
+        "parameters": body.parameters or None,
+        "context": body.context or None,
+        "job_variables": body.job_variables,
+        "empirical_policy": _policy_of(body) or None,
+        "tags": _unique(body.tags),
+        "labels": {"prefect.flow.id": str(body.flow_id), **(body.labels or {})},
+    }
+
+
+def _policy_of(body: FlowRunCreate | FlowRunUpdate) -> dict[str, Any]:
+    policy = body.empirical_policy.model_dump(mode="json", exclude_defaults=True)
+    if policy.get("pause_keys"):
+        policy["pause_keys"] = sorted(policy["pause_keys"])
+    return policy
+
+
+def _unique(tags: list[str]) -> list[str] | None:
+    return list(dict.fromkeys(tags)) or None
+
+
+def _adopt(connection: Connection, id: str, placeholder: str) -> str | None:
+    """Let a task run stand for a new subflow run; return the flow run that it belongs to."""
+    row = task_runs.row_of(connection, placeholder)
+    if row is None:
+        raise HTTPException(409, f"Task run {placeholder} (parent_task_run_id) not found.")
+    task_runs.change(connection, placeholder, {"child_flow_run_id": id})
+    parent: str | None = row["flow_run_id"]
+    return parent
+
+
+@router.post("/filter", response_model=list[FlowRunResponse])
+def read_flow_runs(request: Request, body: FlowRunQuery | None = None) -> Response:
+    """List flow runs."""
+    query, at = body or FlowRunQuery(), context(request)
+    limit = page_size(query.limit)
+    with at.database.read() as connection:
+        found = flow_runs.find(
+            connection,
+            scope_of(query),
+            sort=query.sort.value,
+            limit=limit,
+            offset=query.offset,
+            now_us=at.now_us(),
+        )
+    return Json(found)
+
+
+@router.post("/count", response_model=int)
+def count_flow_runs(request: Request, body: FlowRunCount | None = None) -> Response:
+    """Count flow runs."""
+    with context(request).database.read() as connection:
+        return Json(flow_runs.count(connection, scope_of(body or FlowRunCount())))
+
+
+@router.post("/paginate", response_model=FlowRunPaginationResponse)
+def paginate_flow_runs(request: Request, body: FlowRunPaginate | None = None) -> Response:
+    """List a page of flow runs."""
+    query, at = body or FlowRunPaginate(), context(request)
+    limit, scope = page_size(query.limit), scope_of(query)
+    with at.database.read() as connection:
+        count = flow_runs.count(connection, scope)
+        found = flow_runs.find(
+            connection,
+            scope,
+            sort=query.sort.value,
+            limit=limit,
+            offset=(query.page - 1) * limit,
+            now_us=at.now_us(),
+        )
+    return page(found, count=count, limit=limit, page=query.page)
+
+
+@router.post("/bulk_delete", response_model=FlowRunBulkDeleteResponse)
+def bulk_delete_flow_runs(request: Request, body: FlowRunBulkDelete | None = None) -> Response:
+    """Delete flow runs with all that belongs to them."""
+    query = body or FlowRunBulkDelete()
+
+    def work(connection: Connection) -> list[str]:
+        found = flow_runs.ids(connection, Scope(flow_runs=query.flow_runs), query.limit)
+        deletion.delete_flow_runs(connection, found)
+        return found
+
+    return Json({"deleted": context(request).database.write(work)})
+
+
+@router.post("/bulk_set_state", response_model=FlowRunBulkSetStateResponse)
+def bulk_set_flow_run_state(request: Request, body: FlowRunBulkSetState) -> Response:
+    """Propose a state for many flow runs."""
+    at = context(request)
+    with at.database.read() as connection:
+        found = flow_runs.ids(connection, Scope(flow_runs=body.flow_runs), body.limit)
+    proposal = proposal_of(body.state, force=body.force)
+    results = []
+    for id in found:
+        outcome = _propose(at, id, proposal, who=_who(request))
+        if outcome is not None:
+            results.append({"flow_run_id": id, **outcome.to_json()})
+    return Json({"results": results})
+
+
+@router.get("/{id:uuid}", response_model=FlowRunResponse)
+def read_flow_run(request: Request, id: UUID) -> Response:
+    """Return a flow run with its history of states."""
+    at = context(request)
+    with at.database.read() as connection:
+        run = flow_runs.get(connection, str(id), at.now_us(), history=True)
+    if run is None:
+        raise not_found("Flow run")
+    return Json(run)
+
+
+@router.patch("/{id:uuid}", status_code=204)
+def update_flow_run(request: Request, id: UUID, body: FlowRunUpdate) -> Response:
+    """Change what may be changed of a flow run; absent fields are left alone."""
+    at = context(request)
+    changes = body.model_dump(exclude_unset=True)
+    if changes.get("name", "") is None:
+        del changes["name"]  # a run has a name; to clear it means nothing
+    if "empirical_policy" in changes:
+        changes["empirical_policy"] = _policy_of(body)
+    if "tags" in changes:
+        changes["tags"] = _unique(body.tags)
+    changes["updated_us"] = at.now_us()
+    if not at.database.write(lambda connection: flow_runs.change(connection, str(id), changes)):
+        raise not_found("Flow run")
+    return no_content()
+
+
+@router.patch("/{id:uuid}/labels", status_code=204)
+def update_flow_run_labels(request: Request, id: UUID, labels: Labels) -> Response:
+    """Add labels to a flow run; those of the same name are replaced."""
+    at = context(request)
+
+    def work(connection: Connection) -> bool:
+        row = flow_runs.lock(connection, str(id))
+        merged = {**(row["labels"] or {}), **labels} if row else {}
+        changes = {"labels": merged, "updated_us": at.now_us()}
+        return row is not None and flow_runs.change(connection, str(id), changes)
+
+    if not at.database.write(work):
+        raise not_found("Flow run")
+    return no_content()
+
+
+@router.delete("/{id:uuid}", status_code=204)
+def delete_flow_run(request: Request, id: UUID) -> Response:
+    """Delete a flow run with all that belongs to it."""
+    deleted = context(request).database.write(
+        lambda connection: deletion.delete_flow_runs(connection, [str(id)])
+    )
+    if not deleted:
+        raise not_found("Flow run")
+    return no_content()
+
+
+@router.post(
+    "/{id:uuid}/set_state",
+    response_model=OrchestrationResult,
+    responses={201: {"model": OrchestrationResult}},
+)
+def set_flow_run_state(request: Request, id: UUID, body: SetState) -> Response:
+    """Propose a state for a flow run."""
+    proposal = proposal_of(body.state, force=body.force)
+    outcome = _propose(context(request), str(id), proposal, who=_who(request))
+    if outcome is None:
+        return Json({"exception_message": f"Flow run with id {id} not found"}, 404)
+    return answer(outcome)
+
+
+@router.post(
+    "/{id:uuid}/resume", response_model=OrchestrationResult, responses={201: {"model": OrchestrationResult}}
+)
+def resume_flow_run(request: Request, id: UUID, body: FlowRunResume | None = None) -> Response:
+    """Let a paused or suspended flow run go on, with what it is told."""
+    at = context(request)
+    given = body.run_input if body is not None else None
+    with at.database.read() as connection:
+        row = flow_runs.row_of(connection, str(id))
+        if row is None:
+            raise not_found("Flow run")
+        state = history.state_of(row)
+        details = (state.details or {}) if state is not None else {}
+        keys = details.get("run_input_keyset") or {}
+        refusal = _refuse_input(connection, str(id), keys, given)
+    if state is None or state.type != "PAUSED":
+        return answer(Outcome(Answer("ABORT", reason="Only a paused run can be resumed."), state, False))
+    if refusal is not None:
+        return answer(Outcome(Answer("REJECT", reason=refusal), state, False))
+    proposal = Proposal("RUNNING", "Running")
+    if details.get("pause_reschedule"):
+        proposal = Proposal("SCHEDULED", "Resuming", details={"scheduled_time": iso(at.now_us())})
+    outcome = _propose(at, str(id), proposal, said=(keys["response"], given) if "response" in keys else None)
+    if outcome is None:
+        raise not_found("Flow run")
+    return answer(outcome)
+
+
+def _refuse_input(
+    connection: Connection, id: str, keys: dict[str, str], given: dict[str, Any] | None
+) -> str | None:
+    """Say why a run cannot go on with what it is told: its schema names fields that are not there."""
+    if "schema" not in keys:
+        return None
+    text = inputs.get(connection, id, keys["schema"])
+    if text is None:
+        return "The run waits for input, and the schema of it is not there."
+    try:
+        schema = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return "The run waits for input, and the schema of it cannot be read."
+    required = schema.get("required", []) if isinstance(schema, dict) else []
+    missing = [name for name in required if name not in (given or {})]
+    return f"Run input validation failed: {', '.join(missing)} is required." if missing else None
+
+
+def _propose(
+    at: Context,
+    id: str,
+    proposal: Proposal,
+    *,
+    who: str | None = None,
+    said: tuple[str, dict[str, Any] | None] | None = None,
+) -> Outcome | None:
+    """Put a proposal to a run and tell everybody who waits for its answer."""
+
+    def work(connection: Connection) -> tuple[Outcome | None, dict[str, Any] | None, dict[str, Any] | None]:
+        now_us = at.now_us()
+        before = flow_runs.get(connection, id, now_us)
+        outcome = propose_flow_run(connection, id, proposal, now_us=now_us, new_id=at.new_id, who=who)
+        if outcome is None or not outcome.changed:
+            return outcome, None, None
+        if said is not None:
+            value = msgspec.json.encode(said[1] or {}).decode()
+            inputs.create(
+                connection, id, id=at.new_id(), key=said[0], value=value, sender=None, now_us=now_us
+            )
+        return outcome, flow_runs.get(connection, id, now_us), before
+
+    outcome, after, before = at.database.write(work)
+    if outcome is not None and outcome.journal is not None:
+        at.bells.ring(outcome.journal)
+    if after is not None:
+        _publish(at, after, before["state"] if before else None)
+    return outcome
+
+
+def _publish(at: Context, run: dict[str, Any], before: dict[str, Any] | None) -> None:
+    if run["state"] is not None:
+        at.feed.publish(state_event(run, before, at.now_us()))
+
+
+def _who(request: Request) -> str:
+    """Return who asks, for the log of the run that is asked: its client and address."""
+    agent = request.headers.get("user-agent", "a client")[:100]
+    host = request.client.host if request.client is not None else None
+    return f"{agent} at {host}" if host else agent

@@ -1,0 +1,103 @@
+"""The composition root: every part of a server, put together here and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from headrace.model.ids import IdFactory
+from headrace.settings import Settings
+from headrace.wire import versions
+
+from .api import flow_runs, flows, health, inputs, journals, logs, states, task_runs, websockets
+from .api.bells import Bells
+from .api.body import add_error_answers
+from .api.context import Context, now_us
+from .api.feed import Feed
+from .middleware import Gate
+from .services.bell_ringer import BellRinger
+from .services.last_seen import LastSeen
+from .services.lease_watch import LeaseWatch
+from .services.service import Service
+from .store.database import Database
+
+PREFIX = "/api"
+
+GZIP_FROM = 16_384
+"""Bytes: smaller answers fit in few packets, and packing costs more than it spares."""
+
+_ROUTERS = (health, flows, flow_runs, inputs, task_runs, states, logs, journals, websockets)
+
+
+def create_app(
+    settings: Settings,
+    database: Database | None = None,
+    *,
+    services: bool = True,
+    now: Callable[[], int] = now_us,
+) -> FastAPI:
+    """Put a server together.
+
+    Without a ``database`` the settings' own is opened here, and closed when the app's lifespan ends. Without
+    ``services`` nothing runs by itself: for use within a process that has no time to spare. ``now`` tells
+    microseconds since 1970, UTC.
+
+    Raises:
+        SettingError: the database's URL cannot be read, or a newer Headrace made it.
+    """
+    opened = database or Database.open(settings.database_url or None, settings.home_path)
+    last_seen = LastSeen(opened)
+    context = Context(settings, opened, IdFactory(), Bells(), Feed(), last_seen.note, now)
+    running = _services(context, last_seen) if services else []
+    app = FastAPI(
+        title="Headrace",
+        version=versions.API_VERSION,
+        docs_url=None,  # its pages would load scripts from other hosts
+        redoc_url=None,
+        openapi_url=PREFIX + "/openapi.json",
+        lifespan=_lifespan(context, running, own=database is None),
+    )
+    app.state.context = context
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM, compresslevel=4)
+    app.add_middleware(
+        Gate,
+        database=opened,
+        auth_string=settings.server_auth_string,
+        body_limit=settings.server_body_limit,
+    )
+    add_error_answers(app)
+    for module in _ROUTERS:
+        app.include_router(module.router, prefix=PREFIX)
+    return app
+
+
+def _services(context: Context, last_seen: LastSeen) -> list[Service]:
+    watch = LeaseWatch(
+        context.database,
+        lease_s=context.settings.server_lease_seconds,
+        now_us=context.now_us,
+        flush=last_seen.tick,
+    )
+    bells = context.bells
+    ringer = BellRinger(context.database, waited_for=bells.journals, ring=bells.ring)
+    return [last_seen, watch, ringer]
+
+
+def _lifespan(
+    context: Context, running: list[Service], *, own: bool
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        for service in running:
+            service.start()
+        yield
+        context.bells.close()
+        for service in running:
+            service.stop()
+        if own:
+            context.database.close()
+
+    return lifespan

@@ -1,0 +1,252 @@
+"""Put a proposed state to a run: gather the facts, let the rules answer, write down what they say.
+
+Each function works within one transaction of its caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy.engine import Connection
+
+from headrace.model.resolve import HISTORY_LIMIT, Rank, StateRow, merge_history, strength_of
+from headrace.model.runs import Run, report
+from headrace.model.states import TERMINAL
+from headrace.server.store import flow_runs, history, journals, task_runs
+
+from .bookkeeping import Times, enter
+from .rules import Answer, Facts, Proposal, decide, time_of
+
+Row = Mapping[str, Any]
+Json = dict[str, Any]
+NewId = Callable[[], str]
+
+
+class Outcome(NamedTuple):
+    """What a proposal came to."""
+
+    answer: Answer
+    state: StateRow | None
+    """The run's state now."""
+    changed: bool
+    """Whether a state was written."""
+    journal: str | None = None
+    """The journal whose process was sent a command."""
+
+    def to_json(self) -> Json:
+        """Return the contract's OrchestrationResult."""
+        return {
+            "state": history.state_json(self.state) if self.state else None,
+            "status": self.answer.status,
+            "details": self.answer.details(),
+        }
+
+
+def propose_flow_run(
+    connection: Connection, id: str, proposal: Proposal, *, now_us: int, new_id: NewId, who: str | None = None
+) -> Outcome | None:
+    """Answer a state proposed for a flow run; ``None`` when there is no such run.
+
+    ``who`` asks, in words for the run's log. A run that keeps a journal is sent a command when it is to end.
+    """
+    row = flow_runs.lock(connection, id)
+    if row is None:
+        return None
+    run = history.run_of(row, is_flow=True)
+    answer = decide(flow_facts(row, run.state), proposal, now_us)
+    if answer.state is None:
+        return Outcome(answer, run.state, False)
+    before = run.state
+    state = _write_flow_run(connection, row, run, answer, now_us=now_us, new_id=new_id)
+    journal = _tell(connection, row, before, state, now_us, who)
+    return Outcome(answer, state, True, journal)
+
+
+def propose_task_run(
+    connection: Connection, id: str, proposal: Proposal, *, now_us: int, new_id: NewId
+) -> Outcome | None:
+    """Answer a state proposed for a task run; ``None`` when there is no such run."""
+    row = task_runs.lock(connection, id)
+    if row is None:
+        return None
+    run = history.run_of(row, is_flow=False)
+    parent = flow_runs.row_of(connection, row["flow_run_id"]) if row["flow_run_id"] else None
+    answer = decide(task_facts(row, run.state, parent["state_type"] if parent else None), proposal, now_us)
+    if answer.state is None:
+        return Outcome(answer, run.state, False)
+    state = _state_row(answer, run, now_us, new_id())
+    columns = _columns(row, run, state, resuming=False)
+    if parent is not None and state.type == "RUNNING":
+        columns["flow_run_run_count"] = parent["run_count"]
+    task_runs.change(connection, id, columns)
+    return Outcome(answer, run.state, True)
+
+
+def flow_facts(row: Row, state: StateRow | None) -> Facts:
+    """Return what the rules have to know of a flow run."""
+    policy = flow_runs.policy(row)
+    retries = policy["retries"] if policy["retries"] is not None else policy["max_retries"]
+    delay = policy["retry_delay"] if policy["retry_delay"] is not None else policy["retry_delay_seconds"]
+    journaled = _keeps_journal(row, state)
+    return Facts(
+        is_flow=True,
+        state=state,
+        has_data=_has_data(state),
+        run_count=row["run_count"],
+        retries=retries,
+        retry_delays=delay,
+        pause_keys=frozenset(policy["pause_keys"] or ()),
+        has_deployment=row["deployment_id"] is not None,
+        has_process=journaled or row["infrastructure_pid"] is not None,
+        is_subflow=row["parent_task_run_id"] is not None,
+        keeps_journal=journaled,
+    )
+
+
+def task_facts(row: Row, state: StateRow | None, flow_state: str | None) -> Facts:
+    """Return what the rules have to know of a task run; ``flow_state`` is its flow run's type of state."""
+    policy = {**task_runs.POLICY, **(row["empirical_policy"] or {})}
+    retries = policy["retries"] if policy["retries"] is not None else policy["max_retries"]
+    delay = policy["retry_delay"] if policy["retry_delay"] is not None else policy["retry_delay_seconds"]
+    return Facts(
+        is_flow=False,
+        state=state,
+        has_data=_has_data(state),
+        run_count=row["run_count"],
+        retries=retries,
+        retry_delays=delay,
+        keeps_journal=_keeps_journal(row, state),
+        flow_state=flow_state,
+    )
+
+
+def first_state(row: Row, proposal: Proposal, *, is_flow: bool, now_us: int, id: str) -> Json:
+    """Return the state columns of a run that is made with a state; nobody is asked."""
+    run = Run(row["id"], is_flow, row["created_us"])
+    state = _state_row(Answer("ACCEPT", proposal), run, now_us, id)
+    return _columns({**_FRESH, **row}, run, state, resuming=False)
+
+
+_FRESH: Json = {
+    "journal_id": None,
+    "run_count": 0,
+    "start_us": None,
+    "end_us": None,
+    "running_us": 0,
+    "running_since_us": None,
+    "expected_start_us": None,
+    "next_scheduled_us": None,
+}
+
+
+def _keeps_journal(row: Row, state: StateRow | None) -> bool:
+    if row["journal_id"] is None:
+        return False
+    # planned again by a person, it is nobody's until a worker takes it
+    asked = state is not None and state.rank in (Rank.PROPOSAL, Rank.FORCED)
+    return not (asked and state is not None and state.type == "SCHEDULED")
+
+
+def _has_data(state: StateRow | None) -> bool:
+    data = (state.details or {}).get(history.DATA) if state is not None else None
+    # a result that was only told of and never stored has no place where it could be read again
+    return isinstance(data, dict) and data.get("storage_key") is not None
+
+
+def _write_flow_run(
+    connection: Connection, row: Row, run: Run, answer: Answer, *, now_us: int, new_id: NewId
+) -> StateRow:
+    policy = flow_runs.policy(row)
+    changes = dict(answer.policy or {})
+    resumes = bool(changes.get("resuming", policy["resuming"]))
+    resuming = resumes and answer.state is not None and answer.state.type == "RUNNING"
+    state = _state_row(answer, run, now_us, new_id())
+    columns = _columns(row, run, state, resuming=resuming)
+    if resuming:
+        changes["resuming"] = False
+    if changes:
+        columns["empirical_policy"] = {**policy, **changes}
+    flow_runs.change(connection, row["id"], {**columns, "updated_us": now_us})
+    _mirror(connection, row, run)
+    assert run.state is not None
+    return run.state
+
+
+def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
+    proposed = answer.state
+    assert proposed is not None
+    details = {**_of_run(run), **{key: value for key, value in proposed.details.items() if _says(key, value)}}
+    if proposed.data is not None:
+        details[history.DATA] = proposed.data
+    attempt = max(1, run.strength.attempt) + answer.next_attempt
+    # never before the state it follows, whosever clock told that one's time
+    now_us = max(now_us, run.state.t + 1) if run.state is not None else now_us
+    rank = Rank.FORCED if proposed.force else Rank.PROPOSAL
+    offset = run.state.offset if run.state is not None else 0
+    return StateRow(
+        id, proposed.type, proposed.name, now_us, rank, attempt, offset, proposed.message, details or None
+    )
+
+
+def _says(key: str, value: Any) -> bool:
+    # what clients take as the default need not be kept; that a failure is not to be retried says something
+    return value is not None and (value is not False or key == "retriable")
+
+
+def _of_run(run: Run) -> Json:
+    return {"flow_run_id" if run.is_flow else "task_run_id": run.id}
+
+
+def _columns(row: Row, run: Run, state: StateRow, *, resuming: bool) -> Json:
+    """Let the run enter ``state``, and return its state columns."""
+    journal = row["journal_id"]
+    scheduled = time_of((state.details or {}).get("scheduled_time"))
+    if journal is not None:
+        report(run, state)
+        columns = history.state_columns(run, journal)
+    else:
+        _take(row, run, state, scheduled, resuming)
+        columns = history.state_columns(run, None)
+    if row["expected_start_us"] is None:
+        columns["expected_start_us"] = scheduled if scheduled is not None else state.t
+    return columns
+
+
+def _take(row: Row, run: Run, state: StateRow, scheduled: int | None, resuming: bool) -> None:
+    """Let a run that others report on enter a state: what was accepted is so."""
+    times = enter(
+        Times(row["run_count"], row["start_us"], row["end_us"], row["running_us"], row["running_since_us"]),
+        state.type,
+        state.t,
+        scheduled=scheduled,
+        resuming=resuming,
+    )
+    run.history = merge_history(run.history, state)[-HISTORY_LIMIT:]
+    run.state, run.strength = state, strength_of(state)
+    run.run_count, run.start, run.end, run.running_us = times.run_count, times.start, times.end, times.running
+
+
+def _mirror(connection: Connection, row: Row, run: Run) -> None:
+    """Show a subflow's state on the task run that stands for it in its parent."""
+    placeholder = row["parent_task_run_id"]
+    shown = task_runs.row_of(connection, placeholder) if placeholder else None
+    if shown is None or shown["child_flow_run_id"] != run.id:
+        return
+    run.created = shown["created_us"]  # a history counts its times from the creation of its own row
+    columns = history.state_columns(run, row["journal_id"])
+    task_runs.change(connection, shown["id"], columns)
+
+
+def _tell(
+    connection: Connection, row: Row, before: StateRow | None, state: StateRow, now_us: int, who: str | None
+) -> str | None:
+    """Send the process behind a journal what it is to do; return the journal that got a command."""
+    journal: str | None = row["journal_id"]
+    ended = before is not None and before.type in TERMINAL
+    if journal is None or ended or state.type not in ("CANCELLING", "CANCELLED"):
+        return None
+    journals.add_command(
+        connection, journal, action="cancel", flow_run_id=row["id"], who=who, asked_us=now_us
+    )
+    return journal
