@@ -18,7 +18,6 @@ import threading
 import time
 from pathlib import Path
 
-
 from .. import settings as _settings
 from ..journal import spool as _spool
 from ..journal.writer import JournalWriter, open_high
@@ -40,8 +39,12 @@ Entry = entries.Entry
 class Recorder:
     """Write a process's records; with ``settings.record`` off it does nothing, as fast as it can."""
 
-    def __init__(self, settings: _settings.Settings, *, clock: AnchoredClock | None = None) -> None:
+    def __init__(
+        self, settings: _settings.Settings, *, clock: AnchoredClock | None = None, supervised: bool = True
+    ) -> None:
         self.settings = settings
+        self._is_supervised = supervised
+        """Whether a companion ships the journal; a test harness reads it itself."""
         self.clock = clock or AnchoredClock()
         self.now = self.clock.now_us
         self.ids = IdFactory()
@@ -94,7 +97,7 @@ class Recorder:
             self._writer = JournalWriter(self.folder.journal, reserve=self.folder.reserve)
         except OSError as error:
             self.muted = True
-            print(  # noqa: T201  # the one way left to tell the user
+            print(  # the one way left to tell the user
                 f"headrace: no journal can be written in {self.settings.home_path} ({error.strerror}), so this "
                 "process's runs are not recorded. Free or change the folder (HEADRACE_HOME).",
                 file=sys.__stderr__,
@@ -103,6 +106,9 @@ class Recorder:
         self._writer.append(encode(self._header()) + b"\n", keep=True)
         self._watch_faults()
         self._writer.on_replaced = self._watch_faults
+        if not self._is_supervised:
+            self._supervised_at = sys.maxsize // 2
+            return
         self._start_companion()
         os.environ[companion.MARK] = self.journal
         atexit.register(self._at_exit)
@@ -113,6 +119,16 @@ class Recorder:
         self.helper_pid = os.getpid()
         self._writer = JournalWriter(path)
         self._supervised_at = sys.maxsize // 2  # the process itself looks after its supervisor
+
+    def close(self) -> None:
+        """Write nothing more; for a recorder that ends before its process does."""
+        self.muted = True
+        if self._writer is not None:
+            self._writer.close()
+        if self._stacks != -1:
+            faulthandler.disable()
+            os.close(self._stacks)
+            self._stacks = -1
 
     def ensure_supervised(self) -> None:
         """Start another companion if the one there was has died; called where a run ends."""
@@ -177,10 +193,10 @@ class Recorder:
         if wait < 0:
             wait = 30.0 if os.getpid() == 1 else 0.0
         if wait > 0 and self.folder is not None:
-            _wait_until_shipped(self.folder, self.settings, wait)
+            _wait_until_shipped(self.folder, wait)
 
 
-def _wait_until_shipped(folder: _spool.Folder, settings: _settings.Settings, seconds: float) -> None:
+def _wait_until_shipped(folder: _spool.Folder, seconds: float) -> None:
     """Hold the process's end up until its companion has shipped all there is, and say what is left if not."""
     size = folder.journal.stat().st_size
     deadline = time.monotonic() + seconds
@@ -192,7 +208,7 @@ def _wait_until_shipped(folder: _spool.Folder, settings: _settings.Settings, sec
         time.sleep(0.05)
     left = size - folder.shipped()
     if left > 0:
-        print(  # noqa: T201  # the script ends: nobody else can say it
+        print(  # the script ends: nobody else can say it
             f"headrace: {left} bytes of this run's journal are not on the server yet. They stay in "
             f"{folder.path}; `headrace journal ship` sends them.",
             file=sys.__stderr__,
@@ -201,7 +217,7 @@ def _wait_until_shipped(folder: _spool.Folder, settings: _settings.Settings, sec
 
 def _cwd() -> str | None:
     try:
-        return os.getcwd()
+        return str(Path.cwd())
     except OSError:
         return None
 
@@ -262,4 +278,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
