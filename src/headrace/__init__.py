@@ -31,7 +31,7 @@ _HOME = {
     "task": "engine.task",
     "unmapped": "engine.annotations",
 }
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604  # read from the table, so there is one list
+__all__ = [*sorted(_HOME), "__version__"]  # read from the table, so there is one list
 
 
 def __getattr__(name: str) -> object:

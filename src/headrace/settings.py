@@ -30,36 +30,187 @@ class Setting(NamedTuple):
     secret: bool = False
 
 
+# fmt: off  # a table reads best with a row a line
 TABLE: tuple[Setting, ...] = (
-    Setting("home", str, "~/.headrace", "", "The folder that holds the database, journals, profiles and addresses."),
-    Setting("profile", str, "", "", "The profile whose settings are used; empty: the one chosen with `profile use`."),
-    Setting("api_url", str, "", "", "Base URL of a server, with /api; empty: a local server, else the home folder's database.", "PREFECT_API_URL"),
-    Setting("api_auth_string", str, "", "", "user:password sent to the server as basic authentication.", "PREFECT_API_AUTH_STRING", True),
+    Setting(
+        "home",
+        str,
+        "~/.headrace",
+        "",
+        "The folder that holds the database, journals, profiles and addresses.",
+    ),
+    Setting(
+        "profile",
+        str,
+        "",
+        "",
+        "The profile whose settings are used; empty: the one chosen with `profile use`.",
+    ),
+    Setting(
+        "api_url",
+        str,
+        "",
+        "",
+        "Base URL of a server, with /api; empty: a local server, else the home folder's database.",
+        "PREFECT_API_URL",
+    ),
+    Setting(
+        "api_auth_string",
+        str,
+        "",
+        "",
+        "user:password sent to the server as basic authentication.",
+        "PREFECT_API_AUTH_STRING",
+        True,
+    ),
     Setting("api_key", str, "", "", "A key sent to the server as a bearer token.", "PREFECT_API_KEY", True),
-    Setting("api_request_timeout", float, 60.0, "seconds", "How long one HTTP request may take.", "PREFECT_API_REQUEST_TIMEOUT"),
-    Setting("client_max_retries", int, 5, "count", "How often a request is tried again after a passing fault.", "PREFECT_CLIENT_MAX_RETRIES"),
-    Setting("record", bool, True, "", "Whether runs are recorded; without it no process is started and nothing is written."),
-    Setting("wait_for_shipping", float, -1.0, "seconds", "How long a script's exit waits until its journal is on the server; -1: only where its companion would die with it, then 30."),
-    Setting("ship_patience", float, 3600.0, "seconds", "How long a companion goes on trying to ship the journal of a script that has ended."),
-    Setting("spool_limit", int, 1_000_000_000, "bytes", "How large one journal may grow before debug logs, then logs, are left out."),
+    Setting(
+        "api_request_timeout",
+        float,
+        60.0,
+        "seconds",
+        "How long one HTTP request may take.",
+        "PREFECT_API_REQUEST_TIMEOUT",
+    ),
+    Setting(
+        "client_max_retries",
+        int,
+        5,
+        "count",
+        "How often a request is tried again after a passing fault.",
+        "PREFECT_CLIENT_MAX_RETRIES",
+    ),
+    Setting(
+        "record",
+        bool,
+        True,
+        "",
+        "Whether runs are recorded; without it no process is started and nothing is written.",
+    ),
+    Setting(
+        "wait_for_shipping",
+        float,
+        -1.0,
+        "seconds",
+        "How long a script's exit waits until its journal is on the server; -1: only where its companion would die with it, then 30.",
+    ),
+    Setting(
+        "ship_patience",
+        float,
+        3600.0,
+        "seconds",
+        "How long a companion goes on trying to ship the journal of a script that has ended.",
+    ),
+    Setting(
+        "spool_limit",
+        int,
+        1_000_000_000,
+        "bytes",
+        "How large one journal may grow before debug logs, then logs, are left out.",
+    ),
     Setting("journals_keep", int, 7, "days", "How long shipped journals are kept on this host."),
-    Setting("grace_seconds", float, 10.0, "seconds", "How long a run may take to end after it was told to, before it is killed."),
-    Setting("logging_level", str, "INFO", "", "The lowest level of log records that are recorded and shown.", "PREFECT_LOGGING_LEVEL"),
-    Setting("logging_extra_loggers", str, "", "", "Names of loggers, separated by commas, whose records belong to the run's log too.", "PREFECT_LOGGING_EXTRA_LOGGERS"),
+    Setting(
+        "grace_seconds",
+        float,
+        10.0,
+        "seconds",
+        "How long a run may take to end after it was told to, before it is killed.",
+    ),
+    Setting(
+        "logging_level",
+        str,
+        "INFO",
+        "",
+        "The lowest level of log records that are recorded and shown.",
+        "PREFECT_LOGGING_LEVEL",
+    ),
+    Setting(
+        "logging_extra_loggers",
+        str,
+        "",
+        "",
+        "Names of loggers, separated by commas, whose records belong to the run's log too.",
+        "PREFECT_LOGGING_EXTRA_LOGGERS",
+    ),
     Setting("logging_console", bool, True, "", "Whether run logs are also written to standard error."),
-    Setting("logging_log_prints", bool, False, "", "Whether print() in flows and tasks is logged unless they say otherwise.", "PREFECT_LOGGING_LOG_PRINTS"),
+    Setting(
+        "logging_log_prints",
+        bool,
+        False,
+        "",
+        "Whether print() in flows and tasks is logged unless they say otherwise.",
+        "PREFECT_LOGGING_LOG_PRINTS",
+    ),
     Setting("progress", bool, True, "", "Whether a long flow shows its progress at a terminal."),
-    Setting("flow_default_retries", int, 0, "count", "Retries of a flow that sets none.", "PREFECT_FLOWS_DEFAULT_RETRIES"),
-    Setting("flow_default_retry_delay_seconds", float, 0.0, "seconds", "Delay before a retry of a flow that sets none.", "PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS"),
-    Setting("task_default_retries", int, 0, "count", "Retries of a task that sets none.", "PREFECT_TASKS_DEFAULT_RETRIES"),
-    Setting("task_default_retry_delay_seconds", float, 0.0, "seconds", "Delay before a retry of a task that sets none.", "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS"),
-    Setting("server_host", str, "127.0.0.1", "", "The address on which a server listens.", "PREFECT_SERVER_API_HOST"),
+    Setting(
+        "flow_default_retries",
+        int,
+        0,
+        "count",
+        "Retries of a flow that sets none.",
+        "PREFECT_FLOWS_DEFAULT_RETRIES",
+    ),
+    Setting(
+        "flow_default_retry_delay_seconds",
+        float,
+        0.0,
+        "seconds",
+        "Delay before a retry of a flow that sets none.",
+        "PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS",
+    ),
+    Setting(
+        "task_default_retries",
+        int,
+        0,
+        "count",
+        "Retries of a task that sets none.",
+        "PREFECT_TASKS_DEFAULT_RETRIES",
+    ),
+    Setting(
+        "task_default_retry_delay_seconds",
+        float,
+        0.0,
+        "seconds",
+        "Delay before a retry of a task that sets none.",
+        "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS",
+    ),
+    Setting(
+        "server_host",
+        str,
+        "127.0.0.1",
+        "",
+        "The address on which a server listens.",
+        "PREFECT_SERVER_API_HOST",
+    ),
     Setting("server_port", int, 4200, "", "The port on which a server listens.", "PREFECT_SERVER_API_PORT"),
-    Setting("server_auth_string", str, "", "", "user:password that the server asks of its clients.", "PREFECT_SERVER_API_AUTH_STRING", True),
-    Setting("server_lease_seconds", float, 30.0, "seconds", "How long a run may show no sign of life before it is presumed lost."),
+    Setting(
+        "server_auth_string",
+        str,
+        "",
+        "",
+        "user:password that the server asks of its clients.",
+        "PREFECT_SERVER_API_AUTH_STRING",
+        True,
+    ),
+    Setting(
+        "server_lease_seconds",
+        float,
+        30.0,
+        "seconds",
+        "How long a run may show no sign of life before it is presumed lost.",
+    ),
     Setting("server_body_limit", int, 32_000_000, "bytes", "The largest request body that is taken."),
-    Setting("database_url", str, "", "", "SQLAlchemy URL of the server's database; empty: SQLite in the home folder.", "PREFECT_API_DATABASE_CONNECTION_URL", True),
+    Setting(
+        "database_url",
+        str,
+        "",
+        "",
+        "SQLAlchemy URL of the server's database; empty: SQLite in the home folder.",
+        "PREFECT_API_DATABASE_CONNECTION_URL",
+        True,
+    ),
 )
+# fmt: on
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in TABLE}
 
@@ -80,7 +231,9 @@ class Settings:
         try:
             return self._values[name]
         except KeyError:
-            raise AttributeError(f"There is no setting {name!r}. `headrace config view --all` lists them.") from None
+            raise AttributeError(
+                f"There is no setting {name!r}. `headrace config view --all` lists them."
+            ) from None
 
     def source_of(self, name: str) -> str:
         """Return ``default``, ``profile`` or the name of the environment variable."""
@@ -116,7 +269,9 @@ def parse(setting: Setting, text: str, where: str) -> Any:
             raise ValueError("not a number")
     except ValueError as error:
         kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(setting.type, "text")
-        raise SettingError(f"{where} is {text!r}, but {setting.name} takes {kind}. Correct or unset it.") from error
+        raise SettingError(
+            f"{where} is {text!r}, but {setting.name} takes {kind}. Correct or unset it."
+        ) from error
     if setting.name == "logging_level":
         value = value.upper()
         if value not in LEVELS:

@@ -20,7 +20,7 @@ class Annotation(Generic[T]):
         return self.value
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.value == other.value  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.value == other.value
 
     __hash__ = None  # type: ignore[assignment]  # compared by value
 

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import ParameterBindError, ParameterTypeError, UpstreamTaskError
+from ..model.names import run_name
 from .annotations import Annotation, allow_failure, quote, unmapped
 from .futures import HeadraceFuture, collect_futures, holds_futures, replace_futures
-from .names import run_name
+from .run import FlowRun
 from .state import State, get_state_exception
 from .tracebacks import headline
 
 if TYPE_CHECKING:
-    from .run import FlowRun, Run, TaskRun
+    from .run import Run, TaskRun
 
 _JSON_LIMIT = 512 * 1024
 """Bytes of parameters that are written into the journal; larger ones are shown by their size."""
 
 
-def bind(signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def bind(
+    signature: inspect.Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
     """Return the arguments by parameter name, defaults applied.
 
     Raises:
@@ -59,29 +62,20 @@ def spread(signature: inspect.Signature, values: dict[str, Any]) -> tuple[tuple[
 
 
 def prepare_flow(run: FlowRun) -> None:
-    """Wait for futures among a flow's arguments, validate them, and name the run.
+    """Validate a flow's arguments and name the run.
 
     Raises:
         ParameterTypeError: an argument does not fit its type hint.
-        UpstreamTaskError: a run among the arguments did not complete.
     """
     flow = run.definition
     values = run.parameters
     if values:
-        if any(map(_needs_work, values.values())):
-            values = {name: replace_futures(value, _value_of) for name, value in values.items()}
-            values = {name: _plain(value) for name, value in values.items()}
         if flow.should_validate_parameters:
             values = flow.validator.validate(values)
         run.parameters = values
         run.args, run.kwargs = spread(flow.signature, values)
     if flow.flow_run_name is not None:
         run.name = make_name(flow.flow_run_name, values, f"flow_run_name of flow {flow.name}")
-
-
-def _needs_work(value: Any) -> bool:
-    kind = type(value)
-    return kind not in _SIMPLE and (isinstance(value, Annotation) or holds_futures(value))
 
 
 _SIMPLE = {int, str, float, bool, type(None), bytes}
@@ -101,15 +95,41 @@ def make_name(template: str | Callable[..., str], values: dict[str, Any], what: 
         takes = inspect.signature(template).parameters
         name = template(values) if takes else template()
         if not isinstance(name, str):
-            raise ValueError(f"The {what} is a function that returned {type(name).__name__}; it must return text.")
+            raise ValueError(
+                f"The {what} is a function that returned {type(name).__name__}; it must return text."
+            )
         return name
     from datetime import datetime, timezone  # only templates need it
 
     try:
         return template.format(**{"date": datetime.now(timezone.utc), **values})
-    except (KeyError, IndexError) as error:
+    except (LookupError, AttributeError, ValueError, TypeError) as error:
         known = ", ".join(sorted(values)) or "none"
-        raise ValueError(f"The {what} is {template!r}, but there is no parameter {error}. Its parameters: {known}.") from None
+        raise ValueError(
+            f"The {what} is {template!r}, which cannot be filled in ({type(error).__name__}: {error}). "
+            f"Its parameters: {known}."
+        ) from None
+
+
+def name_task(run: TaskRun) -> None:
+    """Name a task run by its task's template or function; what has not ended yet is there by its name.
+
+    Raises:
+        ValueError: see :func:`make_name`.
+    """
+    template = run.definition.task_run_name
+    if template is not None:
+        values = run.definition.bind(run.args, run.kwargs)
+        if run.upstream is not None:
+            values = {name: replace_futures(_plain(value), _value_or_name) for name, value in values.items()}
+        run.name = make_name(template, values, f"task_run_name of task {run.definition.name}")
+
+
+def _value_or_name(item: Any) -> Any:
+    state = _state_of(item)
+    if state.is_completed():
+        return state.result()
+    return item._name if isinstance(item, HeadraceFuture) else state.name
 
 
 def random_name(run: Run) -> str:
@@ -120,17 +140,19 @@ def random_name(run: Run) -> str:
 def upstream_of(args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> bool:
     """Say whether a task's call holds futures, states or annotations; quick for plain values."""
     for value in args:
-        if type(value) not in _SIMPLE and (isinstance(value, Annotation) or holds_futures(value)):
+        if type(value) not in _SIMPLE and _needs_work(value):
             return True
     for value in kwargs.values():
-        if type(value) not in _SIMPLE and (isinstance(value, Annotation) or holds_futures(value)):
+        if type(value) not in _SIMPLE and _needs_work(value):
             return True
     return wait_for is not None
 
 
-def find_upstream(run: TaskRun) -> None:
-    """Note the futures that a task needs, and how its inputs came about."""
-    values = run.definition.bind(run.args, run.kwargs)
+def find_upstream(run: FlowRun | TaskRun, values: dict[str, Any], wait_for: Any) -> None:
+    """Note the futures that a run needs, and how its inputs came about."""
+    if wait_for is None and not any(map(_needs_work, values.values())):
+        return
+    run.wait_for = wait_for
     inputs: dict[str, list[dict[str, Any]]] = {}
     upstream: list[Any] = []
     for name, value in values.items():
@@ -143,6 +165,10 @@ def find_upstream(run: TaskRun) -> None:
         inputs["wait_for"] = [_input_of(item) for item in waited if isinstance(item, HeadraceFuture)]
     run.inputs = {name: items for name, items in inputs.items() if items} or None
     run.upstream = [item for item in upstream if isinstance(item, HeadraceFuture)] or [_Done()]
+
+
+def _needs_work(value: Any) -> bool:
+    return type(value) not in _SIMPLE and (isinstance(value, Annotation) or holds_futures(value))
 
 
 def _listed(wait_for: Any) -> list[Any]:
@@ -162,12 +188,15 @@ class _Done:
         """Call at once."""
         fn(self)
 
+    def _begin(self, *, elsewhere: bool) -> bool:  # noqa: ARG002  # the form of a future
+        return False
+
 
 def _input_of(item: Any) -> dict[str, Any]:
     return {"input_type": "task_run", "id": item.task_run_id}
 
 
-def resolve_upstream(run: TaskRun) -> State[Any] | None:
+def resolve_upstream(run: FlowRun | TaskRun) -> State[Any] | None:
     """Put values in the place of futures and states; return ``NotReady`` if one did not complete."""
     try:
         for item in _listed(run.wait_for):
@@ -175,6 +204,10 @@ def resolve_upstream(run: TaskRun) -> State[Any] | None:
                 _check(item)
         run.args = tuple(_resolve(value) for value in run.args)
         run.kwargs = {name: _resolve(value) for name, value in run.kwargs.items()}
+        if isinstance(run, FlowRun):
+            run.parameters = {name: _resolve(value) for name, value in run.parameters.items()}
+        elif run.state is None:  # a submitted one is on record by its name already
+            name_task(run)
     except UpstreamTaskError as error:
         run.error = error
         return State("PENDING", "NotReady", str(error), error, t=run.recorder.now())
@@ -190,7 +223,7 @@ def _resolve(value: Any) -> Any:
     if isinstance(value, quote):
         return value.unwrap()
     if isinstance(value, allow_failure):
-        return replace_futures(value.unwrap(), lambda item: _state_of(item).result(raise_on_failure=False))
+        return replace_futures(value.unwrap(), lambda item: item.result(raise_on_failure=False))
     if isinstance(value, unmapped):
         return _resolve(value.unwrap())
     return replace_futures(value, _value_of)
@@ -245,14 +278,17 @@ class Validator:
             checked[name] = self._coerce(name, hint, value, problems)
         if problems:
             raise ParameterTypeError(
-                f"The parameters of flow {self._name} do not fit:\n" + "\n".join(f"  - {line}" for line in problems)
+                f"The parameters of flow {self._name} do not fit:\n"
+                + "\n".join(f"  - {line}" for line in problems)
             )
         return checked
 
     def _load_hints(self) -> dict[str, Any]:
         try:
             found = typing.get_type_hints(self._fn, include_extras=True)
-        except Exception:  # a hint that names something not importable here: pydantic could not read it either
+        except (
+            Exception
+        ):  # a hint that names something not importable here: pydantic could not read it either
             found = {
                 name: p.annotation
                 for name, p in self._signature.parameters.items()
@@ -312,7 +348,9 @@ def to_json(values: dict[str, Any]) -> bytes:
     except Exception:
         data = _encode({name: _one_json(value) for name, value in values.items()})
     if len(data) > _JSON_LIMIT:
-        data = _encode({name: _one_json(value, limit=_JSON_LIMIT // (len(values) + 1)) for name, value in values.items()})
+        data = _encode(
+            {name: _one_json(value, limit=_JSON_LIMIT // (len(values) + 1)) for name, value in values.items()}
+        )
     return data
 
 

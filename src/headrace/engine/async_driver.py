@@ -91,6 +91,8 @@ async def _until_done(futures: Any) -> None:
             return
 
     when_all_done(futures, tell)
+    for future in futures:
+        future._begin(elsewhere=True)
     await done
 
 

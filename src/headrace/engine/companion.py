@@ -46,7 +46,9 @@ def start(folder: Path, settings: Settings) -> None:
     with contextlib.suppress(OSError):
         try:
             pid = os.posix_spawn(command[0], command, environment, file_actions=files, setsid=True)
-        except NotImplementedError:  # a C library without POSIX_SPAWN_SETSID; the companion calls setsid itself
+        except (
+            NotImplementedError
+        ):  # a C library without POSIX_SPAWN_SETSID; the companion calls setsid itself
             pid = os.posix_spawn(command[0], command, environment, file_actions=files)
         with contextlib.suppress(ChildProcessError):  # SIGCHLD is ignored, or user code waited first
             os.waitpid(pid, 0)
@@ -59,7 +61,10 @@ def _own_pidfd() -> int | None:
     try:
         found = os.pidfd_open(os.getpid())
         high = fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, 10)
-    except (OSError, AttributeError):  # macOS, or no descriptor to be had: it looks for the process by its pid
+    except (
+        OSError,
+        AttributeError,
+    ):  # macOS, or no descriptor to be had: it looks for the process by its pid
         return None
     os.close(found)
     return high
@@ -74,7 +79,9 @@ def import_environment(settings: Settings) -> dict[str, str]:
     environment["HEADRACE_HOME"] = str(settings.home_path)
     script_folder = sys.path[0] if sys.path else ""
     environment["PYTHONPATH"] = os.pathsep.join(
-        path for path in map(os.path.abspath, filter(None, sys.path)) if path != script_folder  # noqa: PTH100  # may be no Path
+        path
+        for path in map(os.path.abspath, filter(None, sys.path))
+        if path != script_folder  # may be no Path
     )
     for name in ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONDEVMODE", "PYTHONWARNINGS"):
         environment.pop(name, None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from . import arguments, logs
 from .driver import drive
@@ -17,13 +18,40 @@ from .state import State
 from .tracebacks import install_excepthook
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .runners.runner import TaskRunner
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 Hook = Callable[..., Any]
 NameMaker = str | Callable[..., str]
+
+
+class FlowOptions(TypedDict, total=False):
+    """What ``@flow`` and :meth:`Flow.with_options` take, for type checkers; see :func:`flow`."""
+
+    name: str | None
+    version: str | None
+    flow_run_name: NameMaker | None
+    retries: int | None
+    retry_delay_seconds: float | list[float] | None
+    task_runner: TaskRunner | type[TaskRunner] | None
+    description: str | None
+    timeout_seconds: float | None
+    validate_parameters: bool
+    persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    cache_result_in_memory: bool
+    log_prints: bool | None
+    on_completion: Iterable[Hook] | None
+    on_failure: Iterable[Hook] | None
+    on_cancellation: Iterable[Hook] | None
+    on_crashed: Iterable[Hook] | None
+    on_running: Iterable[Hook] | None
 
 
 class Flow(Generic[P, R]):
@@ -53,11 +81,14 @@ class Flow(Generic[P, R]):
         on_running: Iterable[Hook] | None = None,
     ) -> None:
         check_definition("flow", fn, retries, timeout_seconds)
+        check_hooks("flow", on_completion, on_failure, on_cancellation, on_crashed, on_running)
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.name: str = name or fn.__name__.replace("_", "-")
+        self.name: str = name or name_of(fn).replace("_", "-")
         if any(letter in self.name for letter in "/%&><"):
-            raise ValueError(f"The flow name {self.name!r} may not hold any of / % & > <. Give another with name=.")
+            raise ValueError(
+                f"The flow name {self.name!r} may not hold any of / % & > <. Give another with name=."
+            )
         self.isasync = inspect.iscoroutinefunction(fn)
         self.signature = inspect.signature(fn)
         self.version = version if version is not None else version_of(fn)
@@ -97,11 +128,21 @@ class Flow(Generic[P, R]):
     def __call__(self: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def __call__(
-        self: Flow[P, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], **kwargs: Any
+        self: Flow[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Any = ...,
+        **kwargs: Any,
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
-    def __call__(self: Flow[P, T], *args: Any, return_state: Literal[True], **kwargs: Any) -> State[T]: ...
-    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def __call__(
+        self: Flow[P, T], *args: Any, return_state: Literal[True], wait_for: Any = ..., **kwargs: Any
+    ) -> State[T]: ...
+    @overload
+    def __call__(self: Flow[P, T], *args: Any, wait_for: Any, **kwargs: Any) -> T: ...
+    def __call__(  # type: ignore[misc]  # the two keywords are not the user's function's
+        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> Any:
         """Run the flow and return its value, or its state with ``return_state=True``.
 
         Raises:
@@ -124,7 +165,9 @@ class Flow(Generic[P, R]):
         return hand_over(run, return_state)
 
     def _make_run(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> FlowRun:
-        parameters = arguments.bind(self.signature, self.name, args, kwargs) if self.signature.parameters or args or kwargs else {}
+        parameters: dict[str, Any] = {}
+        if self.signature.parameters or args or kwargs:
+            parameters = arguments.bind(self.signature, self.name, args, kwargs)
         keeper = recorder()
         outer = current_run.get()
         parent = outer.flow_run if outer is not None and not outer.recorder.muted_by_fork else None
@@ -133,7 +176,9 @@ class Flow(Generic[P, R]):
         run.name = arguments.random_name(run)
         settings = keeper.settings
         run.retries = self._retries if self._retries is not None else settings.flow_default_retries
-        run.retry_delay = self._retry_delay if self._retry_delay is not None else settings.flow_default_retry_delay_seconds
+        run.retry_delay = self._retry_delay
+        if run.retry_delay is None and run.retries:
+            run.retry_delay = settings.flow_default_retry_delay_seconds
         run.timeout = self.timeout_seconds
         if parent is not None:
             run.dynamic_key = str(parent.count(self._key))
@@ -146,14 +191,20 @@ class Flow(Generic[P, R]):
         run.log_prints = inherited if self.log_prints is None else self.log_prints
         if run.log_prints:
             logs.patch_print()
-        if wait_for is not None:
-            for item in arguments.collect_futures(wait_for):
-                item.wait()
+        if parameters or wait_for is not None:
+            arguments.find_upstream(run, parameters, wait_for)
         return run
 
-    def with_options(self, **options: Any) -> Flow[P, R]:
-        """Return a copy with some of the decorator's arguments changed."""
-        known = {
+    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
+        """Return a copy with some of the decorator's arguments changed.
+
+        Raises:
+            TypeError: one that the decorator does not know.
+        """
+        return Flow(self.fn, **merge_options("flow", self._options(), dict(options)))
+
+    def _options(self) -> dict[str, Any]:
+        return {
             "name": self.name, "version": self.version, "flow_run_name": self.flow_run_name,
             "retries": self._retries, "retry_delay_seconds": self._retry_delay, "task_runner": self.task_runner,
             "description": self.description, "timeout_seconds": self.timeout_seconds,
@@ -164,7 +215,6 @@ class Flow(Generic[P, R]):
             "on_cancellation": self.on_cancellation_hooks, "on_crashed": self.on_crashed_hooks,
             "on_running": self.on_running_hooks,
         }  # fmt: skip
-        return Flow(self.fn, **merge_options("flow", known, options))
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return ``parameters`` coerced to the flow's type hints.
@@ -200,20 +250,19 @@ class Flow(Generic[P, R]):
         self.on_running_hooks.append(fn)
         return fn
 
-    def __get__(self, instance: Any, owner: Any = None) -> Flow[P, R]:
+    @overload
+    def __get__(self, instance: None, owner: Any = ...) -> Flow[P, R]: ...
+    @overload
+    def __get__(self: Flow[Concatenate[Any, Q], T], instance: object, owner: Any = ...) -> Flow[Q, T]: ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Bind the flow to an instance, as a method is bound."""
         if instance is None:
             return self
-        bound = self.with_options()
-        bound.__init__(self.fn.__get__(instance, owner), **_options_of(self))  # type: ignore[misc]  # the same class
-        return bound
+        bind: Any = getattr(self.fn, "__get__")  # noqa: B009  # what can be called need not be a function
+        return Flow(bind(instance, owner), **self._options())
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
-
-
-def _options_of(flow_: Flow[Any, Any]) -> dict[str, Any]:
-    return {"name": flow_.name, "version": flow_.version, "flow_run_name": flow_.flow_run_name}
 
 
 def _stop_runner(run: FlowRun) -> None:
@@ -223,7 +272,7 @@ def _stop_runner(run: FlowRun) -> None:
 
 def runner_for(run: FlowRun) -> TaskRunner:
     """Return the flow run's task runner; the first submit starts it."""
-    if run.runner is None:
+    if run.runner is None or (run.recorder.muted_by_fork and run.runner.pid != os.getpid()):
         from .runners.threads import ThreadPoolTaskRunner  # only flows that submit need a runner
 
         chosen = run.definition.task_runner
@@ -242,16 +291,43 @@ def check_definition(kind: str, fn: Any, retries: int | None, timeout: float | N
         TypeError: not a function.
         ValueError: a negative number of retries, or a timeout that is not positive.
     """
-    if not callable(fn):
-        raise TypeError(f"@{kind} is for functions; it was given {type(fn).__name__}.")
     if isinstance(fn, (staticmethod, classmethod)):
         raise TypeError(f"Put @{type(fn).__name__} above @{kind}, not below it.")
+    if not callable(fn):
+        raise TypeError(f"@{kind} is for functions; it was given {type(fn).__name__}.")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TypeError(f"@{kind} cannot take a generator function yet. Return a list, or write a plain function.")
+        raise TypeError(
+            f"@{kind} cannot take a generator function yet. Return a list, or write a plain function."
+        )
     if retries is not None and retries < 0:
         raise ValueError(f"retries is {retries}; it must be 0 or more.")
     if timeout is not None and timeout < 0:
         raise ValueError(f"timeout_seconds is {timeout}; it must be positive.")
+
+
+def check_hooks(kind: str, *lists: Any) -> None:
+    """Refuse hooks that are not given as a list of functions.
+
+    Raises:
+        TypeError: a function alone, or something in the list that cannot be called.
+    """
+    for hooks in lists:
+        if hooks is None:
+            continue
+        if callable(hooks) or isinstance(hooks, str) or not hasattr(hooks, "__iter__"):
+            raise TypeError(
+                f"The hooks of a {kind} are given as a list of functions, such as [notify]; got {hooks!r}."
+            )
+        for hook in hooks:
+            if not callable(hook):
+                raise TypeError(f"{hook!r} is among the hooks of a {kind}, but cannot be called.")
+
+
+def name_of(fn: Any) -> str:
+    """Return a function's name; a partial has that of its function, another callable that of its class."""
+    inner = inspect.unwrap(fn.func if isinstance(fn, functools.partial) else fn)
+    found = getattr(inner, "__name__", None)
+    return found if isinstance(found, str) else type(fn).__name__
 
 
 def merge_options(kind: str, known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -262,37 +338,16 @@ def merge_options(kind: str, known: dict[str, Any], given: dict[str, Any]) -> di
     """
     for name in given:
         if name not in known:
-            raise TypeError(f"with_options() got {name!r}, which @{kind} does not know. It knows {', '.join(known)}.")
+            raise TypeError(
+                f"with_options() got {name!r}, which @{kind} does not know. It knows {', '.join(known)}."
+            )
     return {**known, **given}
 
 
 @overload
 def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def flow(
-    fn: None = None,
-    /,
-    *,
-    name: str | None = None,
-    version: str | None = None,
-    flow_run_name: NameMaker | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: float | list[float] | None = None,
-    task_runner: TaskRunner | type[TaskRunner] | None = None,
-    description: str | None = None,
-    timeout_seconds: float | None = None,
-    validate_parameters: bool = True,
-    persist_result: bool | None = None,
-    result_storage: Any = None,
-    result_serializer: Any = None,
-    cache_result_in_memory: bool = True,
-    log_prints: bool | None = None,
-    on_completion: Iterable[Hook] | None = None,
-    on_failure: Iterable[Hook] | None = None,
-    on_cancellation: Iterable[Hook] | None = None,
-    on_crashed: Iterable[Hook] | None = None,
-    on_running: Iterable[Hook] | None = None,
-) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: None = None, /, **options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a flow: each call is a run with a state, logs and a place in the list of runs.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +22,16 @@ _mutex = threading.Lock()
 """Guards the waiters of all futures: held for a few instructions, so one is enough, and 100,000 futures stay small."""
 
 
+Helper = Callable[..., "bool | None"]
+"""``helper(future, elsewhere)`` has a task begun that a busy thread of its runner waits for; says whether it did."""
+
+
 class HeadraceFuture(Generic[R]):
     """A submitted task run: wait for it, ask for its state or its result from any thread."""
 
     __slots__ = ("__weakref__", "_callbacks", "_help", "_name", "_state", "task_run_id")
 
-    def __init__(self, run: TaskRun, helper: Callable[[HeadraceFuture[Any]], None] | None = None) -> None:
+    def __init__(self, run: TaskRun, helper: Helper | None = None) -> None:
         self.task_run_id: str = run.id
         self._name = run.name
         self._state: State[R] | None = None
@@ -43,17 +49,21 @@ class HeadraceFuture(Generic[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task run has ended, or ``timeout`` seconds have passed."""
-        if self._state is not None:
+        if self.done():
             return
-        if self._help is not None:
-            self._help(self)
-            if self._state is not None:
-                return
+        self._begin(elsewhere=timeout is not None)
+        if self.done():
+            return
         gate = threading.Lock()
         gate.acquire()
-        if not self._subscribe(_Opener(gate)):
+        if not self._subscribe(_Opener(gate)):  # type: ignore[arg-type]  # a named tuple that is called
             return
         gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+    def _begin(self, *, elsewhere: bool) -> bool:
+        """Have the task begun if this thread keeps it waiting; ``elsewhere``: not in this thread."""
+        helper = self._help
+        return helper is not None and bool(helper(self, elsewhere or in_event_loop()))
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Wait for the task run and return its value.
@@ -99,6 +109,12 @@ class HeadraceFuture(Generic[R]):
         return f"HeadraceFuture({self._name!r}, {self._state!r})"
 
 
+def in_event_loop() -> bool:
+    """Say whether this thread runs an event loop, without loading asyncio."""
+    loaded = sys.modules.get("asyncio.events")
+    return loaded is not None and loaded._get_running_loop() is not None
+
+
 class _Opener(NamedTuple):
     """Opens a waiter's gate."""
 
@@ -110,7 +126,9 @@ class _Opener(NamedTuple):
 
 
 def _not_ready(state: State[Any], raise_on_failure: bool) -> Any:
-    error = state.data if isinstance(state.data, BaseException) else UnfinishedRun(state.message or state.name)
+    error = (
+        state.data if isinstance(state.data, BaseException) else UnfinishedRun(state.message or state.name)
+    )
     if raise_on_failure:
         raise error
     return error
@@ -191,6 +209,8 @@ def as_completed(
     for future in unique:
         future.add_done_callback(ended.put)
     for number in range(len(unique)):
+        if ended.empty():
+            any(future._begin(elsewhere=timeout is not None) for future in unique)
         try:
             yield ended.get(timeout=None if ends is None else max(0.0, ends - time.monotonic()))
         except queue.Empty:
@@ -203,17 +223,47 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 def holds_futures(value: Any) -> bool:
-    """Say whether a value is, or holds in its lists, tuples, sets and dicts, a future or a state."""
-    kind = type(value)
+    """Say whether a value is, or holds, a future or a state.
+
+    Looked into are lists, tuples, sets, dicts, dataclasses and pydantic models, however deep.
+    """
+    return _holds(value, None)
+
+
+def _holds(value: Any, seen: set[int] | None) -> bool:
     if isinstance(value, (HeadraceFuture, State)):
         return True
-    if not isinstance(value, _CONTAINERS):
+    items = _items_of(value)
+    if items is None:
         return False
-    items = value.values() if kind is dict or isinstance(value, dict) else value
     kinds = set(map(type, items))  # a list of a million numbers costs one pass in C
-    if not any(issubclass(each, (HeadraceFuture, State, *_CONTAINERS)) for each in kinds):
+    if not any(map(_may_hold, kinds)):
         return False
-    return any(holds_futures(item) for item in items)
+    seen = set() if seen is None else seen
+    if id(value) in seen:  # a list that holds itself
+        return False
+    seen.add(id(value))
+    return any(_holds(item, seen) for item in items)
+
+
+def _may_hold(kind: type) -> bool:
+    return issubclass(kind, (HeadraceFuture, State, *_CONTAINERS)) or _fields_of(kind) is not None
+
+
+def _items_of(value: Any) -> Any:
+    """Return what a container holds, or ``None`` when the value is none."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, _CONTAINERS):
+        return value
+    names = _fields_of(type(value))
+    return None if names is None else [getattr(value, name, None) for name in names]
+
+
+def _fields_of(kind: type) -> Any:
+    """Return the names of the fields of a dataclass or a pydantic model, else ``None``."""
+    fields = getattr(kind, "__dataclass_fields__", None)
+    return fields if fields is not None else getattr(kind, "__pydantic_fields__", None)
 
 
 def replace_futures(value: Any, by: Callable[[Any], Any]) -> Any:
@@ -224,17 +274,50 @@ def replace_futures(value: Any, by: Callable[[Any], Any]) -> Any:
         return value
     if isinstance(value, dict):
         return {key: replace_futures(item, by) for key, item in value.items()}
+    if not isinstance(value, _CONTAINERS):
+        return _with_fields(value, by)
     items = [replace_futures(item, by) for item in value]
     if hasattr(value, "_fields"):  # a named tuple
         return type(value)(*items)
     return items if isinstance(value, list) else type(value)(items)
 
 
+def _with_fields(value: Any, by: Callable[[Any], Any]) -> Any:
+    import copy  # only for dataclasses and models that hold futures
+
+    changed = copy.copy(value)
+    for name in _fields_of(type(value)):
+        held = getattr(value, name, None)
+        if holds_futures(held):
+            object.__setattr__(changed, name, replace_futures(held, by))  # frozen ones too
+    return changed
+
+
 def collect_futures(value: Any) -> list[Any]:
     """Return the futures and states in a value, in order."""
     found: list[Any] = []
-    replace_futures(value, found.append)
+    if holds_futures(value):
+        _collect(value, found, set())
     return found
+
+
+def _collect(value: Any, found: list[Any], seen: set[int]) -> None:
+    if isinstance(value, (HeadraceFuture, State)):
+        found.append(value)
+        return
+    items = _items_of(value)
+    if items is not None and id(value) not in seen:
+        seen.add(id(value))
+        for item in items:
+            _collect(item, found, seen)
+
+
+def _after_fork_in_child() -> None:
+    global _mutex
+    _mutex = threading.Lock()  # a thread that is not here any more may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def resolve_futures_to_states(value: Any) -> Any:

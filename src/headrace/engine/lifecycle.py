@@ -16,7 +16,7 @@ from . import arguments
 from .effects import CALL, Drain, Effect, Hooks, Record, Sleep, WaitFor
 from .futures import resolve_futures_to_states
 from .run import FlowRun, Run, TaskRun
-from .state import State, StateGroup
+from .state import NO_DATA, State, StateGroup
 from .tracebacks import evidence, headline
 
 Life = Generator[Effect, Any, State[Any]]
@@ -39,35 +39,39 @@ def lifecycle(run: Run) -> Life:
         attempt += 1
         yield Record(_running(run, attempt))
         hooks = run.definition.on_running_hooks  # type: ignore[attr-defined]  # on both kinds of run
-        if hooks:
-            yield Hooks(hooks, run.state)  # type: ignore[arg-type]  # just recorded
-        value, error = yield CALL
+        stopped = (yield Hooks(hooks, run.state)) if hooks else None  # type: ignore[arg-type]  # just recorded
+        if stopped is not None:
+            state = ended(run, None, stopped)
+            break
+        value, raised = yield CALL
         if run.is_flow and run.children:  # type: ignore[attr-defined]
-            error = (yield Drain(error is not None)) or error
-        state = ended(run, value, error)
+            raised = (yield Drain(raised is not None)) or raised
+        state = ended(run, value, raised)
         if state._type == "FAILED" and attempt <= run.retries and _wants_retry(run, state):
             delay = _delay(run, attempt)
             yield Record(_awaiting(run, state, attempt, delay))
-            error = yield Sleep(delay)
-            state = None if error is None else ended(run, None, error)
+            stopped = yield Sleep(delay)
+            state = None if stopped is None else ended(run, None, stopped)
     yield Record(state)
     hooks = end_hooks(run, state)
     if hooks:
-        yield Hooks(hooks, state)
+        stopped = yield Hooks(hooks, state)
+        run.error = run.error if stopped is None else stopped
     return state
 
 
 def _prepare(run: Run) -> Generator[Effect, Any, State[Any] | None]:
     """Wait for what the run needs and fit its arguments; return a state when it cannot begin."""
-    if isinstance(run, TaskRun):
-        if not run.upstream:
-            return None
+    assert isinstance(run, (FlowRun, TaskRun))
+    if run.upstream:
         error = yield WaitFor(run.upstream)
         if error is not None:
             return ended(run, None, error)
-        return arguments.resolve_upstream(run)
-    assert isinstance(run, FlowRun)
-    arguments.prepare_flow(run)
+        not_ready = arguments.resolve_upstream(run)
+        if not_ready is not None:
+            return not_ready
+    if isinstance(run, FlowRun):
+        arguments.prepare_flow(run)
     return None
 
 
@@ -93,9 +97,8 @@ def state_of_value(value: Any, now: int) -> State[Any]:
     Failed, in this order. Everything else is the value of a Completed run.
     """
     if isinstance(value, State):
-        return State(
-            value._type, value.name, value.message, value.data, value.state_details, t=now, id=None
-        )
+        data = None if value.data is NO_DATA and value.is_completed() else value.data
+        return State(value._type, value.name, value.message, data, value.state_details, t=now)
     states = _states_in(value)
     if not states:
         return State("COMPLETED", data=value, t=now)
@@ -104,7 +107,9 @@ def state_of_value(value: Any, now: int) -> State[Any]:
     if group.all_completed():
         return State("COMPLETED", message="All states completed.", data=value, t=now)
     if group.any_cancelled():
-        return State("CANCELLED", message=f"{group.count('CANCELLED')}/{total} states cancelled.", data=value, t=now)
+        return State(
+            "CANCELLED", message=f"{group.count('CANCELLED')}/{total} states cancelled.", data=value, t=now
+        )
     if group.any_paused():
         return State("PAUSED", message=f"{group.count('PAUSED')}/{total} states paused.", data=value, t=now)
     if group.any_failed():

@@ -68,7 +68,7 @@ def set_up(settings: Any) -> None:
     if _ready:
         return
     with _ready_lock:
-        if _ready:
+        if _was_set_up():
             return
         level = getattr(logging, settings.logging_level.upper())
         for logger in (FLOW_LOGGER, TASK_LOGGER):
@@ -81,6 +81,10 @@ def set_up(settings: Any) -> None:
             if extra.getEffectiveLevel() > level:
                 extra.setLevel(level)
         _ready = True
+
+
+def _was_set_up() -> bool:
+    return _ready
 
 
 def run_logger(run: Run) -> RunLogger:
@@ -172,7 +176,7 @@ def _write(run: Run, level: int, logger: str, text: str) -> None:
 
 def _show(run: Run, level: int, text: str) -> None:
     """Write a line to standard error, unless the user's own logging shows it already."""
-    stream = sys.stderr
+    stream: Any = sys.stderr  # None in a program without a console
     if stream is None or not run.recorder.settings.logging_console or logging.root.handlers:
         return
     now = to_datetime(run.recorder.now()).astimezone()
@@ -198,7 +202,9 @@ def patch_print() -> None:
     builtins.print = _logging_print
 
 
-def _logging_print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+def _logging_print(
+    *args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
     run = current_run.get()
     if run is None or not run.log_prints or file not in (None, sys.stdout, sys.stderr):
         _print(*args, sep=sep, end=end, file=file, flush=flush)

@@ -131,11 +131,14 @@ class FlowRun(Run):
         "dynamic_key",
         "failed",
         "finished",
+        "inputs",
         "parameters",
         "parent_task_run_id",
         "root",
         "runner",
         "started",
+        "upstream",
+        "wait_for",
     )
 
     is_flow = True
@@ -159,6 +162,9 @@ class FlowRun(Run):
         self.parent_task_run_id: str | None = None
         self.dynamic_key: str | None = None
         self.deployment_id: str | None = None
+        self.inputs: dict[str, list[dict[str, Any]]] | None = None
+        self.upstream: list[Any] | None = None
+        self.wait_for: Any = None
         self.root: FlowRun = parent.root if parent is not None else self
         self.started = self.finished = self.failed = 0
         """Task runs so far, for the progress line."""

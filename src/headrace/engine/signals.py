@@ -63,9 +63,13 @@ def _why(run: Run) -> TerminationSignal:
     folder = run.recorder.folder
     command = _read_command(folder.commands) if folder is not None else None
     if command is None:
-        return TerminationSignal("Ended by SIGTERM from outside; nobody had asked for a cancel.", cancelled=False)
+        return TerminationSignal(
+            "Ended by SIGTERM from outside; nobody had asked for a cancel.", cancelled=False
+        )
     who = f" by {command['who']}" if command.get("who") else ""
-    return TerminationSignal(f"Cancelled as asked{who} at {command.get('at', 'an unknown time')}.", cancelled=True)
+    return TerminationSignal(
+        f"Cancelled as asked{who} at {command.get('at', 'an unknown time')}.", cancelled=True
+    )
 
 
 def _read_command(path: Path) -> dict[str, Any] | None:

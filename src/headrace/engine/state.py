@@ -161,7 +161,9 @@ class State(Generic[R]):
     __str__ = __repr__
 
 
-def Scheduled(scheduled_time: datetime | None = None, *, name: str | None = None, **kwargs: Any) -> State[Any]:  # noqa: N802  # the field's name
+def Scheduled(  # noqa: N802  # the field's name
+    scheduled_time: datetime | None = None, *, name: str | None = None, **kwargs: Any
+) -> State[Any]:
     """Make a Scheduled state; without a time it is now."""
     moment = scheduled_time or datetime.now(timezone.utc)
     details = {**(kwargs.pop("state_details", None) or {}), "scheduled_time": moment.isoformat()}

@@ -7,13 +7,13 @@ import importlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from ..errors import MissingContextError
 from . import arguments, logs
 from .annotations import Annotation, allow_failure, quote, unmapped
 from .driver import drive
-from .flow import Hook, NameMaker, check_definition, merge_options, runner_for
+from .flow import Hook, NameMaker, check_definition, check_hooks, merge_options, name_of, runner_for
 from .futures import HeadraceFuture, HeadraceFutureList
 from .outcome import hand_over
 from .recorder import current_settings, recorder
@@ -23,12 +23,47 @@ from .state import State
 from .writing import write_created
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .recorder import Recorder
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
 Delay = float | int | list[float] | Callable[[int], list[float]] | None
+
+
+class TaskOptions(TypedDict, total=False):
+    """What ``@task`` and :meth:`Task.with_options` take, for type checkers; see :func:`task`."""
+
+    name: str | None
+    description: str | None
+    tags: Iterable[str] | None
+    version: str | None
+    cache_policy: Any
+    cache_key_fn: Callable[..., str | None] | None
+    cache_expiration: Any
+    task_run_name: NameMaker | None
+    retries: int | None
+    retry_delay_seconds: Delay
+    retry_jitter_factor: float | None
+    persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    result_storage_key: str | None
+    cache_result_in_memory: bool
+    timeout_seconds: float | None
+    log_prints: bool | None
+    refresh_cache: bool | None
+    on_completion: Iterable[Hook] | None
+    on_failure: Iterable[Hook] | None
+    on_running: Iterable[Hook] | None
+    on_rollback: Iterable[Hook] | None
+    on_commit: Iterable[Hook] | None
+    retry_condition_fn: Callable[..., bool] | None
+    viz_return_value: Any
+    asset_deps: Any
 
 
 class Task(Generic[P, R]):
@@ -66,16 +101,21 @@ class Task(Generic[P, R]):
         asset_deps: Any = None,
     ) -> None:
         check_definition("task", fn, retries, timeout_seconds)
+        check_hooks("task", on_completion, on_failure, on_running)
         if isinstance(retry_delay_seconds, (list, tuple)) and len(retry_delay_seconds) > 50:
-            raise ValueError(f"retry_delay_seconds holds {len(retry_delay_seconds)} delays; at most 50 are taken.")
+            raise ValueError(
+                f"retry_delay_seconds holds {len(retry_delay_seconds)} delays; at most 50 are taken."
+            )
         if retry_jitter_factor is not None and retry_jitter_factor < 0:
             raise ValueError(f"retry_jitter_factor is {retry_jitter_factor}; it must be 0 or more.")
-        self._options = {name: value for name, value in locals().items() if name not in ("self", "fn", "__class__")}
+        self._given = {
+            name: value for name, value in locals().items() if name not in ("self", "fn", "__class__")
+        }
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.name: str = name or getattr(fn, "__name__", type(fn).__name__)
+        self.name: str = name or name_of(fn)
         self.description = description if description is not None else inspect.getdoc(fn)
-        self.tags = frozenset(tags or ())
+        self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
         self.version = version
         self.isasync = inspect.iscoroutinefunction(fn)
         self.signature = inspect.signature(fn)
@@ -112,11 +152,21 @@ class Task(Generic[P, R]):
     def __call__(self: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def __call__(
-        self: Task[P, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], **kwargs: Any
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Any = ...,
+        **kwargs: Any,
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
-    def __call__(self: Task[P, T], *args: Any, return_state: Literal[True], **kwargs: Any) -> State[T]: ...
-    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def __call__(
+        self: Task[P, T], *args: Any, return_state: Literal[True], wait_for: Any = ..., **kwargs: Any
+    ) -> State[T]: ...
+    @overload
+    def __call__(self: Task[P, T], *args: Any, wait_for: Any, **kwargs: Any) -> T: ...
+    def __call__(  # type: ignore[misc]  # the two keywords are not the user's function's
+        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> Any:
         """Run the task here and now; return its value, or its state with ``return_state=True``.
 
         Futures and states among the arguments are waited for and replaced by their values.
@@ -138,14 +188,18 @@ class Task(Generic[P, R]):
         return hand_over(run, return_state)
 
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-overlap]  # unless the function has a return_state of its own
         self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> HeadraceFuture[T]: ...
     @overload
     def submit(self: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> HeadraceFuture[R]: ...
     @overload
     def submit(
-        self: Task[P, Coroutine[Any, Any, T]], *args: Any, return_state: Literal[True], wait_for: Any = ..., **kwargs: Any
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Any = ...,
+        **kwargs: Any,
     ) -> State[T]: ...
     @overload
     def submit(
@@ -157,7 +211,9 @@ class Task(Generic[P, R]):
     ) -> HeadraceFuture[T]: ...
     @overload
     def submit(self: Task[P, T], *args: Any, wait_for: Any, **kwargs: Any) -> HeadraceFuture[T]: ...
-    def submit(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any) -> Any:
+    def submit(  # type: ignore[misc]  # the two keywords are not the user's function's
+        self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any
+    ) -> Any:
         """Hand the task to the flow's task runner and return a future at once.
 
         With ``return_state=True`` the task is waited for and its state returned.
@@ -184,8 +240,49 @@ class Task(Generic[P, R]):
         parent.children.add(run)
         return runner_for(parent).submit(run, copy_context())
 
+    @overload
     def map(
-        self, *args: Any, return_state: bool = False, wait_for: Any = None, deferred: bool = False, **kwargs: Any
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Any = ...,
+        deferred: bool = ...,
+        **kwargs: Any,
+    ) -> HeadraceFutureList[T]: ...
+    @overload
+    def map(
+        self: Task[P, Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Any = ...,
+        deferred: bool = ...,
+        **kwargs: Any,
+    ) -> list[State[T]]: ...
+    @overload
+    def map(
+        self,
+        *args: Any,
+        return_state: Literal[False] = ...,
+        wait_for: Any = ...,
+        deferred: bool = ...,
+        **kwargs: Any,
+    ) -> HeadraceFutureList[R]: ...
+    @overload
+    def map(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Any = ...,
+        deferred: bool = ...,
+        **kwargs: Any,
+    ) -> list[State[R]]: ...
+    def map(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Any = None,
+        deferred: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Submit the task once for each element of its iterable arguments; return the futures in order.
 
@@ -196,9 +293,11 @@ class Task(Generic[P, R]):
             ValueError: nothing to map over, or lengths that differ.
         """
         if deferred:
-            raise NotImplementedError("deferred=True needs task workers, which Headrace does not have yet. Leave it out.")
+            raise NotImplementedError(
+                "deferred=True needs task workers, which Headrace does not have yet. Leave it out."
+            )
         calls = _spread(self, self.bind(args, kwargs))
-        futures = HeadraceFutureList(
+        futures: HeadraceFutureList[Any] = HeadraceFutureList(
             self._submit(*arguments.spread(self.signature, values), wait_for) for values in calls
         )
         if return_state:
@@ -236,23 +335,26 @@ class Task(Generic[P, R]):
         if run.log_prints:
             logs.patch_print()
         if arguments.upstream_of(args, kwargs, wait_for):
-            run.wait_for = wait_for
-            arguments.find_upstream(run)
+            arguments.find_upstream(run, self.bind(args, kwargs), wait_for)
         if self.task_run_name is not None:
-            run.name = arguments.make_name(
-                self.task_run_name, self.bind(run.args, run.kwargs), f"task_run_name of task {self.name}"
-            )
+            arguments.name_task(run)
         return run
 
-    def with_options(self, **options: Any) -> Task[P, R]:
-        """Return a copy with some of the decorator's arguments changed."""
-        known = {
-            **self._options,
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+        """Return a copy with some of the decorator's arguments changed.
+
+        Raises:
+            TypeError: one that the decorator does not know.
+        """
+        return Task(self.fn, **merge_options("task", self._options(), dict(options)))
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            **self._given,
             "on_completion": self.on_completion_hooks,
             "on_failure": self.on_failure_hooks,
             "on_running": self.on_running_hooks,
         }
-        return Task(self.fn, **merge_options("task", known, options))
 
     def on_completion(self, fn: Hook) -> Hook:
         """Call ``fn(task, task_run, state)`` when a run completes; usable as a decorator."""
@@ -269,18 +371,23 @@ class Task(Generic[P, R]):
         self.on_running_hooks.append(fn)
         return fn
 
-    def __get__(self, instance: Any, owner: Any = None) -> Task[P, R]:
+    @overload
+    def __get__(self, instance: None, owner: Any = ...) -> Task[P, R]: ...
+    @overload
+    def __get__(self: Task[Concatenate[Any, Q], T], instance: object, owner: Any = ...) -> Task[Q, T]: ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Bind the task to an instance, as a method is bound."""
         if instance is None:
             return self
-        return Task(self.fn.__get__(instance, owner), **{**self._options, "name": self.name})
+        bind: Any = getattr(self.fn, "__get__")  # noqa: B009  # what can be called need not be a function
+        return Task(bind(instance, owner), **{**self._options(), "name": self.name})
 
     def __reduce__(self) -> Any:
         """Pickle a task of an importable module by its name: its process imports it as this one did."""
         module, name = self.fn.__module__, self.fn.__qualname__
         if module != "__main__" and _lookup(module, name) is self:
             return _lookup, (module, name)
-        return _rebuild, (self.fn, {**self._options, "name": self.name})
+        return _rebuild, (self.fn, {**self._options(), "name": self.name})
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
@@ -302,7 +409,9 @@ def _rebuild(fn: Any, options: dict[str, Any]) -> Task[Any, Any]:
 
 
 def _delays(given: Any, retries: int | None) -> Any:
-    return given(retries or 0) if callable(given) else given
+    if not callable(given):
+        return given
+    return given(retries if retries is not None else int(current_settings().task_default_retries))
 
 
 def _simple_arity(signature: inspect.Signature) -> range:
@@ -340,7 +449,9 @@ def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[dict[str, Any
         )
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise ValueError(f"{task_.name}.map() was given iterables of different lengths ({told}). Mark constants with unmapped().")
+        raise ValueError(
+            f"{task_.name}.map() was given iterables of different lengths ({told}). Mark constants with unmapped()."
+        )
     count = next(iter(lengths.values()))
     return [{**constant, **{name: items[i] for name, items in mapped.items()}} for i in range(count)]
 
@@ -352,38 +463,7 @@ def _is_iterable(value: Any) -> bool:
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    fn: None = None,
-    /,
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    tags: Iterable[str] | None = None,
-    version: str | None = None,
-    cache_policy: Any = None,
-    cache_key_fn: Callable[..., str | None] | None = None,
-    cache_expiration: Any = None,
-    task_run_name: NameMaker | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: Delay = None,
-    retry_jitter_factor: float | None = None,
-    persist_result: bool | None = None,
-    result_storage: Any = None,
-    result_serializer: Any = None,
-    result_storage_key: str | None = None,
-    cache_result_in_memory: bool = True,
-    timeout_seconds: float | None = None,
-    log_prints: bool | None = None,
-    refresh_cache: bool | None = None,
-    on_completion: Iterable[Hook] | None = None,
-    on_failure: Iterable[Hook] | None = None,
-    on_running: Iterable[Hook] | None = None,
-    on_rollback: Iterable[Hook] | None = None,
-    on_commit: Iterable[Hook] | None = None,
-    retry_condition_fn: Callable[..., bool] | None = None,
-    viz_return_value: Any = None,
-    asset_deps: Any = None,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a task: each call is a run with a state, recorded in a few microseconds.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import os
 import signal
 import threading
 import time
@@ -153,7 +154,9 @@ class _Threads:
                     heapq.heappop(self._heap)
                     limit.expired = True
                     _raise_in(limit.thread, DeadlineReached)
-                    heapq.heappush(self._heap, (time.monotonic() + _AGAIN_SECONDS, next(self._numbers), limit))
+                    heapq.heappush(
+                        self._heap, (time.monotonic() + _AGAIN_SECONDS, next(self._numbers), limit)
+                    )
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
@@ -167,3 +170,11 @@ def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
 
 _alarm = _Alarm()
 _threads = _Threads()
+
+
+def _after_fork_in_child() -> None:
+    global _threads
+    _threads = _Threads()  # its thread is not here, and may have held the lock
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

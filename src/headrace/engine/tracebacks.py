@@ -73,7 +73,11 @@ def safe_text(error: BaseException) -> str:
 def type_name(error: BaseException) -> str:
     """Return ``ValueError`` for a builtin, ``package.module.Name`` otherwise."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__")
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def headline(error: BaseException) -> str:
@@ -115,8 +119,7 @@ def _format_one(error: BaseException) -> str:
         lines.append("Traceback (most recent call last):\n")
         lines.extend(traceback.format_tb(frames))
     lines.append(f"{type_name(error)}: {safe_text(error)}" if safe_text(error) else type_name(error))
-    for note in getattr(error, "__notes__", ()):
-        lines.append(f"\n{note}")
+    lines.extend(f"\n{note}" for note in getattr(error, "__notes__", ()))
     return "".join(lines)
 
 
@@ -136,7 +139,9 @@ def evidence(error: BaseException) -> dict[str, Any]:
         root = links[-1][0]
         found["root_cause"] = {"type": type_name(root), "message": safe_text(root)}
     if isinstance(error, SystemExit):
-        found["exit_code"] = error.code if isinstance(error.code, (int, str, type(None))) else repr(error.code)
+        found["exit_code"] = (
+            error.code if isinstance(error.code, (int, str, type(None))) else repr(error.code)
+        )
     return found
 
 

@@ -108,6 +108,7 @@ def _flow_created(run: FlowRun) -> entries.FlowRun:
         retries=run.retries,
         retry_delay=run.retry_delay if not callable(run.retry_delay) else None,
         timeout=run.timeout,
+        inputs=run.inputs,
     )
 
 
@@ -179,7 +180,9 @@ def cancel_unbegun(run: Run) -> None:
     """Cancel the submitted tasks of a failed flow that have not begun."""
     for child in list(run.children):  # type: ignore[attr-defined]
         if run.runner.cancel(child):  # type: ignore[attr-defined]
-            end_child(child, State("CANCELLED", None, "Its flow run ended before it began.", t=run.recorder.now()))
+            end_child(
+                child, State("CANCELLED", None, "Its flow run ended before it began.", t=run.recorder.now())
+            )
 
 
 def abandon_children(run: Run, error: BaseException) -> None:

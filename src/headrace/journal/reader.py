@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..model.entries import Entry, Open, decode
-
 
 _BRACE = ord("{")
 
@@ -52,7 +50,7 @@ def read_header(path: Path) -> Open | None:
 
 def iterate(path: Path, offset: int = 0, chunk: int = 1 << 20) -> Iterator[tuple[int, Entry | None]]:
     """Yield ``(byte offset, record)`` of the whole file; a torn last line is yielded as ``None``."""
-    size = os.path.getsize(path)
+    size = path.stat().st_size
     while offset < size:
         data = read_whole(path, offset, chunk)
         if not data:

@@ -116,7 +116,7 @@ class Spool:
         if target.exists():
             shutil.rmtree(folder.path, ignore_errors=True)
             return
-        os.replace(folder.path, target)
+        folder.path.replace(target)
         for name in ("reserve", "commands"):
             (target / name).unlink(missing_ok=True)
 
@@ -157,7 +157,7 @@ def try_lock(folder: Folder) -> Lock | None:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.stat(folder.lock)  # its last owner may have retired the folder since we opened the file
+        found = folder.lock.stat()  # its last owner may have retired the folder since we opened the file
         if not os.path.samestat(found, os.fstat(fd)):
             raise FileNotFoundError
     except OSError:
@@ -185,9 +185,12 @@ def boot_id() -> str:
         return str(int(psutil.boot_time()))
 
 
+_HAS_PROC = sys.platform == "linux"
+
+
 def start_ticks(pid: int) -> int | None:
     """Return a process's start time as the kernel counts it, or ``None`` when there is no such process."""
-    if sys.platform == "linux":
+    if _HAS_PROC:
         try:
             stat = Path(f"/proc/{pid}/stat").read_bytes()
         except OSError:

@@ -165,9 +165,7 @@ class Exit(msgspec.Struct, tag="exit", tag_field="k", omit_defaults=True):
     evidence: Json | None = None
 
 
-Entry = (
-    Open | FlowRun | TaskRun | State | Log | Verdict | Asked | Missing | Adopted | Exit
-)
+Entry = Open | FlowRun | TaskRun | State | Log | Verdict | Asked | Missing | Adopted | Exit
 
 encode = msgspec.json.Encoder(enc_hook=repr).encode
 """Encode a record without its line end; a value that JSON cannot hold becomes its ``repr``."""

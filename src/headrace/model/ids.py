@@ -33,9 +33,7 @@ class IdFactory:
         microseconds within the millisecond (method 3 of 6.2), then 62 random bits.
         """
         millis, micros = divmod(now_us, 1000)
-        number = (
-            (millis << 80) | (0x7000 | (micros << 2)) << 64 | 0x8000_0000_0000_0000 | self._bits(62)
-        )
+        number = (millis << 80) | (0x7000 | (micros << 2)) << 64 | 0x8000_0000_0000_0000 | self._bits(62)
         text = f"{number:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

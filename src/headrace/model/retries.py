@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 DelaySpec = float | int | Sequence[float] | None
 
 
-def retry_delay(delays: DelaySpec, attempt: int, *, jitter: float | None = None, rng: Callable[[], float] = random.random) -> float:
+def retry_delay(
+    delays: DelaySpec, attempt: int, *, jitter: float | None = None, rng: Callable[[], float] = random.random
+) -> float:
     """Return the seconds to wait before retry number ``attempt`` (the first is 1).
 
     A list gives each retry its own delay and its last one to all further ones. ``jitter`` spreads the

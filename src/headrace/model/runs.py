@@ -167,7 +167,9 @@ def _apply_state(journal: Journal, offset: int, entry: entries.State | entries.V
     return run
 
 
-def presume_lost(run: Run, *, now: int, offset: int, attempt: int, last_seen: str, host: str, id: str) -> bool:
+def presume_lost(
+    run: Run, *, now: int, offset: int, attempt: int, last_seen: str, host: str, id: str
+) -> bool:
     """Report that a run has shown no sign of life for a lease; ``last_seen`` is a time of day for people.
 
     It is presumed to have crashed, or, when it had been asked to end, to have been cancelled. ``offset`` is how

@@ -40,14 +40,16 @@ _S = StateType
 KINDS: tuple[StateKind, ...] = (
     StateKind("Scheduled", _S.SCHEDULED, False, "yellow", "It is to start at a known time."),
     StateKind("Late", _S.SCHEDULED, False, "yellow", "It should have started by now."),
-    StateKind("AwaitingRetry", _S.SCHEDULED, False, "yellow", "It failed or crashed and will be tried again."),
-    StateKind("Resuming", _S.SCHEDULED, False, "yellow", "It was suspended and will go on."),
     StateKind(
-        "AwaitingConcurrencySlot", _S.SCHEDULED, False, "yellow", "It waits for a slot of a limit."
+        "AwaitingRetry", _S.SCHEDULED, False, "yellow", "It failed or crashed and will be tried again."
     ),
+    StateKind("Resuming", _S.SCHEDULED, False, "yellow", "It was suspended and will go on."),
+    StateKind("AwaitingConcurrencySlot", _S.SCHEDULED, False, "yellow", "It waits for a slot of a limit."),
     StateKind("Pending", _S.PENDING, False, "bright_black", "It exists and has not begun."),
     StateKind("Submitting", _S.PENDING, False, "bright_black", "A worker is starting its process."),
-    StateKind("NotReady", _S.PENDING, True, "yellow", "A run that it needs did not complete, so it never began."),
+    StateKind(
+        "NotReady", _S.PENDING, True, "yellow", "A run that it needs did not complete, so it never began."
+    ),
     StateKind("InfrastructurePending", _S.PENDING, False, "bright_black", "Its process is being made."),
     StateKind("Running", _S.RUNNING, False, "blue", "User code runs."),
     StateKind("Retrying", _S.RUNNING, False, "blue", "User code runs again after a failure."),
@@ -58,7 +60,9 @@ KINDS: tuple[StateKind, ...] = (
     StateKind("TimedOut", _S.FAILED, True, "red", "It passed its timeout_seconds."),
     StateKind("LoadError", _S.FAILED, True, "red", "Its code could not be loaded."),
     StateKind("Crashed", _S.CRASHED, True, "dark_orange", "Its process ended without reporting."),
-    StateKind("Terminated", _S.CRASHED, True, "dark_orange", "SIGTERM ended it; nobody had asked for a cancel."),
+    StateKind(
+        "Terminated", _S.CRASHED, True, "dark_orange", "SIGTERM ended it; nobody had asked for a cancel."
+    ),
     StateKind("OutOfMemory", _S.CRASHED, True, "dark_orange", "It passed its memory limit."),
     StateKind("Lost", _S.CRASHED, True, "dark_orange", "No sign of life for a whole lease: a presumption."),
     StateKind("Cancelled", _S.CANCELLED, True, "bright_black", "Somebody asked that it end."),

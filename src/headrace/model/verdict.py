@@ -152,7 +152,10 @@ def _signalled(number: int, oom_killed: bool | None, has_stack: bool) -> Verdict
         return Verdict("CANCELLED", "Interrupted", "Interrupted by SIGINT (Ctrl-C).", "certain")
     if number == _signal.SIGTERM:
         return Verdict(
-            "CRASHED", "Terminated", "Ended by SIGTERM from outside; nobody had asked for a cancel.", "certain"
+            "CRASHED",
+            "Terminated",
+            "Ended by SIGTERM from outside; nobody had asked for a cancel.",
+            "certain",
         )
     if number == _signal.SIGKILL:
         why = {
@@ -160,7 +163,9 @@ def _signalled(number: int, oom_killed: bool | None, has_stack: bool) -> Verdict
             False: "; the kernel's OOM killer did not do it",
             None: "; whether the OOM killer did it could not be seen",
         }[oom_killed]
-        return Verdict("CRASHED", "Crashed", f"Killed by SIGKILL{why}.", "likely" if oom_killed else "certain")
+        return Verdict(
+            "CRASHED", "Crashed", f"Killed by SIGKILL{why}.", "likely" if oom_killed else "certain"
+        )
     if number in FAULTS:
         where = " The Python stack at the fault is in the evidence." if has_stack else ""
         return Verdict("CRASHED", "Crashed", f"Killed by {name}: a fault in native code.{where}", "certain")

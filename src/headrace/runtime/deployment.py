@@ -12,7 +12,9 @@ __all__ = ["flow_run_id", "id", "name", "parameters", "version"]
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"headrace.runtime.deployment has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"headrace.runtime.deployment has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     mocked = from_environment("deployment", name)
     if mocked is not None:
         return mocked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..engine.run import FlowRun, current_run
@@ -29,7 +30,7 @@ _EMPTY: dict[str, Any] = {"tags": [], "parameters": {}, "run_count": 0}
 
 def _read(run: FlowRun, name: str) -> Any:
     url = run.recorder.settings.api_url or None
-    values = {
+    values: dict[str, Callable[[], Any]] = {
         "tags": lambda: sorted(run.tags),
         "scheduled_start_time": lambda: run.expected_start_time,
         "parameters": lambda: dict(run.parameters),
@@ -45,7 +46,9 @@ def _read(run: FlowRun, name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"headrace.runtime.flow_run has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"headrace.runtime.flow_run has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     mocked = from_environment("flow_run", name)
     if mocked is not None:
         return mocked

@@ -14,7 +14,9 @@ _EMPTY: dict[str, Any] = {"tags": [], "parameters": {}, "run_count": 0}
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"headrace.runtime.task_run has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"headrace.runtime.task_run has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     mocked = from_environment("task_run", name)
     if mocked is not None:
         return mocked

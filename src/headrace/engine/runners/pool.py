@@ -59,7 +59,16 @@ def _do(order: dict[str, Any], recorder: Recorder) -> TaskRun:
     flow_run = _Elsewhere(order["flow"], recorder)
     task = order["task"]
     run = TaskRun(task, recorder, order["args"], order["kwargs"], flow_run, order["tags"])
-    for name in ("id", "name", "dynamic_key", "created_us", "retries", "retry_delay", "timeout", "log_prints"):
+    for name in (
+        "id",
+        "name",
+        "dynamic_key",
+        "created_us",
+        "retries",
+        "retry_delay",
+        "timeout",
+        "log_prints",
+    ):
         setattr(run, name, order[name])
     if run.log_prints:
         from ..logs import patch_print
@@ -89,7 +98,9 @@ def _answer(run: TaskRun) -> bytes:
         if isinstance(data, BaseException):  # an exception that cannot be pickled arrives as its text
             data = FailedRun(f"{headline(data)}\n{format_user(data)}")
             return cloudpickle.dumps((*head, data, *tail))  # type: ignore[no-any-return]
-        message = f"Its value, a {type(data).__name__}, cannot be pickled to leave its process: {headline(error)}"
+        message = (
+            f"Its value, a {type(data).__name__}, cannot be pickled to leave its process: {headline(error)}"
+        )
         failed = FailedRun(message)
         return cloudpickle.dumps(("FAILED", "Failed", message, failed, None, state._t, run.run_count))  # type: ignore[no-any-return]
 

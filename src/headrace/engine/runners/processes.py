@@ -56,7 +56,7 @@ class ProcessPoolTaskRunner(ThreadPoolTaskRunner):
         """Return a fresh runner with the same settings."""
         return type(self)(self._given, None, self._initializer, self._initargs)
 
-    def _help(self, future: HeadraceFuture[Any]) -> None:
+    def _help(self, future: HeadraceFuture[Any], elsewhere: bool) -> None:  # the runner's form
         """A task for a process is never carried out in a thread that waits for it."""
 
     def _carry_out(self, run: TaskRun) -> None:
@@ -120,7 +120,9 @@ class ProcessPoolTaskRunner(ThreadPoolTaskRunner):
 class _Helper:
     """One process of a pool, with its connection."""
 
-    def __init__(self, run: TaskRun, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(
+        self, run: TaskRun, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
         ours, theirs = socket.socketpair()
         recorder = run.recorder
         with theirs:
@@ -131,7 +133,16 @@ class _Helper:
             )
         self.connection = Connection(ours.detach())
         journal = recorder.folder.journal if recorder.folder is not None and recorder.writes else None
-        hello = (sys.path, sys.argv, recorder.settings, journal, recorder.journal, recorder.clock.anchor, initializer, initargs)
+        hello = (
+            sys.path,
+            sys.argv,
+            recorder.settings,
+            journal,
+            recorder.journal,
+            recorder.clock.anchor,
+            initializer,
+            initargs,
+        )
         self.connection.send_bytes(cloudpickle.dumps(hello))
 
     def stop(self) -> None:

@@ -15,6 +15,8 @@ class TaskRunner(abc.ABC):
     """Carries submitted tasks out. One belongs to one flow run; it starts at the first submit."""
 
     name = "runner"
+    pid = 0
+    """The process that made it: a forked child has none of its threads and needs its own."""
 
     @abc.abstractmethod
     def duplicate(self) -> TaskRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from contextvars import Context
@@ -45,6 +46,7 @@ class ThreadPoolTaskRunner(TaskRunner):
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers is {max_workers}; a runner needs at least 1 thread.")
         self.max_workers = max_workers
+        self.pid = os.getpid()
         self._limit = max_workers or _MANY
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -93,12 +95,26 @@ class ThreadPoolTaskRunner(TaskRunner):
         with self._lock:
             return self._waiting.pop(run_id, None)
 
-    def _help(self, future: HeadraceFuture[Any]) -> None:
-        """Carry a task out in the thread that waits for it, if that is a thread of a runner."""
-        if getattr(_local, "serving", False):
-            work = self._claim(future.task_run_id)
-            if work is not None:
-                work.context.run(self._carry_out, work.run)
+    def _help(self, future: HeadraceFuture[Any], elsewhere: bool) -> bool | None:
+        """Have a task begun for which a thread of a runner waits; return whether it was.
+
+        The waiting thread does it, or with ``elsewhere`` (it runs an event loop, or waits for a limited time)
+        a further thread, so that the waiting one does not count among ``max_workers``.
+        """
+        if not getattr(_local, "serving", False) or (elsewhere and self._threads < self._limit):
+            return False
+        work = self._claim(future.task_run_id)
+        if work is None:
+            return False
+        if elsewhere:
+            threading.Thread(target=self._serve_one, args=(work,), name="headrace-task", daemon=True).start()
+        else:
+            work.context.run(self._carry_out, work.run)
+        return True
+
+    def _serve_one(self, work: _Work) -> None:
+        _local.serving = True
+        work.context.run(self._carry_out, work.run)
 
     def _serve(self) -> None:
         _local.serving = True
@@ -113,17 +129,20 @@ class ThreadPoolTaskRunner(TaskRunner):
     def _next(self) -> _Work | None:
         with self._lock:
             self._idle += 1
-        work: _Work | None = None
-        try:
-            work = self._queue.get(timeout=_IDLE_SECONDS)
-        except queue.Empty:
-            pass
-        finally:
+        while True:
+            work: _Work | None = None
+            told = True
+            try:
+                work = self._queue.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                told = False
             with self._lock:
+                if not told and self._waiting:  # submitted just now, in reliance on this thread
+                    continue
                 self._idle -= 1
                 if work is None:
                     self._threads -= 1
-        return work
+            return work
 
 
 def carry_out(run: TaskRun) -> None:
