@@ -6,7 +6,18 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from . import arguments, logs
 from .driver import drive
@@ -20,7 +31,7 @@ from .tracebacks import install_excepthook
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .runners.runner import TaskRunner
+    from .runner import TaskRunner
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -277,7 +288,7 @@ def runner_for(run: FlowRun) -> TaskRunner:
 
         chosen = run.definition.task_runner
         run.runner = chosen.duplicate() if chosen is not None else ThreadPoolTaskRunner()
-    return run.runner
+    return cast("TaskRunner", run.runner)
 
 
 def _runner_of(given: TaskRunner | type[TaskRunner] | None) -> TaskRunner | None:

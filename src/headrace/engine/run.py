@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..model.clock import to_datetime
 from .state import State
@@ -14,10 +15,58 @@ if TYPE_CHECKING:
     import asyncio
     import logging
 
-    from .flow import Flow
     from .recorder import Recorder
-    from .runners.runner import TaskRunner
-    from .task import Task
+
+Hook = Callable[..., Any]
+
+
+class Definition(Protocol):
+    """What a run needs of the flow or task that it is a call of."""
+
+    name: str
+    fn: Callable[..., Any]
+    version: str | None
+    on_completion_hooks: list[Hook]
+    on_failure_hooks: list[Hook]
+    on_running_hooks: list[Hook]
+
+
+class FlowDefinition(Definition, Protocol):
+    """What a flow run needs of its flow."""
+
+    on_cancellation_hooks: list[Hook]
+    on_crashed_hooks: list[Hook]
+    task_runner: Any
+    flow_run_name: str | Callable[..., str] | None
+    should_validate_parameters: bool
+    signature: inspect.Signature
+
+    @property
+    def validator(self) -> Any:
+        """Fits arguments to type hints."""
+
+
+class TaskDefinition(Definition, Protocol):
+    """What a task run needs of its task."""
+
+    task_key: str
+    task_run_name: str | Callable[..., str] | None
+    isasync: bool
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments by parameter name."""
+
+
+class Canceller(Protocol):
+    """What a flow run's end needs of its task runner."""
+
+    pid: int
+
+    def cancel(self, run: TaskRun) -> bool:
+        """Give a task run up if it has not begun; return whether that was so."""
+
+    def stop(self) -> None:
+        """Give threads and processes back."""
 
 
 class Run:
@@ -145,7 +194,7 @@ class FlowRun(Run):
 
     def __init__(
         self,
-        definition: Flow[Any, Any],
+        definition: FlowDefinition,
         recorder: Recorder,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -158,7 +207,7 @@ class FlowRun(Run):
         self.counters: dict[str, int] = {}
         self.children: set[TaskRun] = set()
         """Submitted task runs that have not ended."""
-        self.runner: TaskRunner | None = None
+        self.runner: Canceller | None = None
         self.parent_task_run_id: str | None = None
         self.dynamic_key: str | None = None
         self.deployment_id: str | None = None
@@ -198,7 +247,7 @@ class TaskRun(Run):
 
     def __init__(
         self,
-        definition: Task[Any, Any],
+        definition: TaskDefinition,
         recorder: Recorder,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],

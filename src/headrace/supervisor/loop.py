@@ -162,7 +162,10 @@ class Supervisor:
         if dropped:
             self._append(
                 entries.Missing(
-                    self._clock.now_us(), dropped, "the journal passed spool_limit while the server was away", logs=dropped
+                    self._clock.now_us(),
+                    dropped,
+                    "the journal passed spool_limit while the server was away",
+                    logs=dropped,
                 )
             )
 
@@ -234,14 +237,22 @@ class Supervisor:
         ours = [orphan for orphan in orphans if orphan.session != orphan.pid]
         apart = [orphan for orphan in orphans if orphan.session == orphan.pid]
         for orphan in apart:
-            self._tell(root, 20, f"The flow left process {orphan.pid} in a session of its own: {orphan.command}. It is let be.")
+            self._tell(
+                root,
+                20,
+                f"The flow left process {orphan.pid} in a session of its own: {orphan.command}. It is let be.",
+            )
         until = time.monotonic() + self._settings.grace_seconds
         while time.monotonic() < until and any(orphan.is_alive() for orphan in ours):
             time.sleep(0.05)
         left = [orphan for orphan in ours if orphan.is_alive()]
         processes.end_all(left, grace_s=_GIVEN_UP_GRACE_S)
         for orphan in left:
-            self._tell(root, 30, f"The flow left process {orphan.pid} behind: {orphan.command}. It was ended after {self._settings.grace_seconds:g} s.")
+            self._tell(
+                root,
+                30,
+                f"The flow left process {orphan.pid} behind: {orphan.command}. It was ended after {self._settings.grace_seconds:g} s.",
+            )
 
     def _tell(self, run: str | None, level: int, message: str) -> None:
         self._append(entries.Log(self._clock.now_us(), level, "headrace.supervisor", message, run))

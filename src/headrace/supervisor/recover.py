@@ -46,7 +46,9 @@ def recover(settings: Settings, port: JournalPort, budget_s: float) -> int:
             lock.release()
             continue
         with contextlib.suppress(OSError, ValueError):
-            shipped += supervise(folder, lock, port, settings.replace(ship_patience=left, grace_seconds=0.0), _silent)
+            shipped += supervise(
+                folder, lock, port, settings.replace(ship_patience=left, grace_seconds=0.0), _silent
+            )
     return shipped
 
 

@@ -76,7 +76,9 @@ def headrace_test_harness(record: bool = True, **settings: Any) -> Iterator[Harn
         SettingError: an unknown setting.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-test-") as home:
-        chosen = load().replace(home=home, api_url="", record=record, **{"logging_console": False, **settings})
+        chosen = load().replace(
+            home=home, api_url="", record=record, **{"logging_console": False, **settings}
+        )
         made = _recorder.Recorder(chosen, supervised=False)
         made.open()
         before = _recorder.use(made)

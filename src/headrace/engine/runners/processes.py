@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..futures import HeadraceFuture
     from ..run import TaskRun
 
-_START = "import sys; del sys.path[:1]; from headrace.engine.runners.pool import main; main()"
+_START = "import sys; del sys.path[:1]; from headrace.engine.pool import main; main()"
 
 
 class ProcessPoolTaskRunner(ThreadPoolTaskRunner):

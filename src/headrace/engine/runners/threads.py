@@ -8,8 +8,9 @@ import threading
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from ..driver import drive
 from ..futures import HeadraceFuture
-from .runner import TaskRunner
+from ..runner import TaskRunner
 
 if TYPE_CHECKING:
     from ..run import TaskRun
@@ -147,8 +148,6 @@ class ThreadPoolTaskRunner(TaskRunner):
 
 def carry_out(run: TaskRun) -> None:
     """Take one submitted task run to its end in this thread and finish its future."""
-    from ..driver import drive  # the drivers know futures, and futures know no drivers
-
     state: Any = None
     try:
         if run.definition.isasync:

@@ -7,8 +7,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..futures import HeadraceFuture
-    from ..run import TaskRun
+    from .futures import HeadraceFuture
+    from .run import TaskRun
 
 
 class TaskRunner(abc.ABC):

@@ -10,14 +10,15 @@ from typing import Any
 
 import cloudpickle
 
-from ...errors import FailedRun
-from ..flow import Flow
-from ..logs import set_up
-from ..recorder import Recorder, use
-from ..run import FlowRun, TaskRun, current_run
-from ..state import State
-from ..tracebacks import format_user, headline
-from .threads import carry_out
+from ..errors import FailedRun
+from ..model.clock import AnchoredClock
+from .flow import Flow
+from .logs import patch_print, set_up
+from .recorder import Recorder, use
+from .run import FlowRun, TaskRun, current_run
+from .runners.threads import carry_out
+from .state import State
+from .tracebacks import format_user, headline
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,8 +42,6 @@ def _greet(connection: Connection) -> Recorder:
     )
     sys.path[:] = path
     sys.argv[:] = argv
-    from ...model.clock import AnchoredClock  # after the import path is the flow's
-
     recorder = Recorder(settings, clock=AnchoredClock(anchor))
     if journal is not None:
         recorder.adopt(journal, journal_id)
@@ -71,8 +70,6 @@ def _do(order: dict[str, Any], recorder: Recorder) -> TaskRun:
     ):
         setattr(run, name, order[name])
     if run.log_prints:
-        from ..logs import patch_print
-
         patch_print()
     run.state = State("PENDING", t=run.created_us)
     token = current_run.set(flow_run)
