@@ -59,7 +59,7 @@ class CreatedBy(BaseModel):
 class FlowRunCreate(BaseModel):
     """A flow run to be made, or found by its idempotency key."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     flow_id: UUID
     state: StateCreate | None = None
@@ -82,7 +82,7 @@ class FlowRunCreate(BaseModel):
 class FlowRunUpdate(BaseModel):
     """What of a flow run may be changed; absent means leave, ``null`` means clear."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     name: Text | None = None
     flow_version: Text | None = None
@@ -204,8 +204,6 @@ class FlowRunBulkDeleteResponse(BaseModel):
 
 class FlowRunBulkSetState(BaseModel):
     """A state proposed for many flow runs."""
-
-    model_config = ConfigDict(defer_build=True)
 
     flow_runs: FlowRunFilter | None = None
     state: StateCreate

@@ -16,7 +16,7 @@ from .sorts import FlowSort
 class FlowCreate(BaseModel):
     """A flow to be made, or found by its name."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     name: FlowName
     tags: list[Text] = Field(default_factory=list)
@@ -26,7 +26,7 @@ class FlowCreate(BaseModel):
 class FlowUpdate(BaseModel):
     """What of a flow may be changed."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     tags: list[Text] = Field(default_factory=list)
 

@@ -67,8 +67,6 @@ class State(BaseModel):
 class SetState(BaseModel):
     """The body of ``set_state``."""
 
-    model_config = ConfigDict(defer_build=True)
-
     state: StateCreate
     force: bool = False
     """Whether the rules are passed over."""

@@ -64,7 +64,7 @@ TaskInputs = dict[str, list[TaskRunResult | FlowRunResult | Parameter | Constant
 class TaskRunCreate(BaseModel):
     """A task run to be made, or found by its flow run, task key and dynamic key."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     id: UUID | None = None
     state: StateCreate | None = None
@@ -84,7 +84,7 @@ class TaskRunCreate(BaseModel):
 class TaskRunUpdate(BaseModel):
     """What of a task run may be changed."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     name: Text | None = None
 

@@ -1,0 +1,326 @@
+"""A server as a process: one for a home folder, found by its address file, ended by SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from headrace.errors import ServerUnavailable, SettingError
+from headrace.journal.spool import boot_id, start_ticks
+from headrace.settings import BY_NAME, Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_log = logging.getLogger("headrace.server")
+
+ADDRESS_FILE = "server.json"
+"""In the home folder while a server is healthy: ``{"url", "pid", "started", "boot", "version"}``."""
+
+LOCK_FILE = "server.lock"
+"""Held (flock) by a home's server as long as it lives."""
+
+LOG_FILE = "server.log"
+"""What a server in the background writes."""
+
+GRACE_S = 1
+"""How long requests may go on after SIGTERM; long polls are told at once."""
+
+START_S = 60.0
+"""How long a server in the background may take until it is healthy: a migration may be under way."""
+
+STOP_S = 15.0
+
+Address = dict[str, Any]
+
+
+class Status(NamedTuple):
+    """What is known of a home's server."""
+
+    address: Address | None
+    """What its address file says; ``None`` when no server runs."""
+    healthy: bool
+    """Whether it answers."""
+
+
+def serve(settings: Settings, *, allow_unauthenticated: bool = False) -> None:
+    """Run a server until it is told to end (SIGTERM, SIGINT).
+
+    Port 0 takes a free one; the address file says which. ``allow_unauthenticated`` lets other hosts in
+    without ``server_auth_string``.
+
+    Raises:
+        SettingError: the address cannot be used, a server runs for this home, or the database is not for us.
+    """
+    check_host(settings, allow_unauthenticated=allow_unauthenticated)
+    home = settings.home_path
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_one(home), contextlib.closing(_listen(settings)) as listener:
+        from .app import create_app  # here: it loads the web framework and the database's library
+
+        _log_to_stderr()
+        _run(create_app(settings), listener, home)
+
+
+def _run(app: FastAPI, listener: socket.socket, home: Path) -> None:
+    import uvicorn
+    import uvloop
+
+    url = _url_of(listener)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _announce(home, url)
+                _log.info("Headrace serves at %s (pid %d)", url, os.getpid())
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            app.state.context.bells.close()  # those who wait for news go home; nobody waits for them
+            super().handle_exit(sig, frame)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            (home / ADDRESS_FILE).unlink(missing_ok=True)  # first: nobody new should come
+            await super().shutdown(sockets)
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="websockets-sansio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            # longer than clients keep idle connections: theirs is the side that closes, so no request is lost
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+    )
+    # uvicorn raises the signal again at its end, for whoever started it; to us it has done its work by then
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(server.serve([listener]))
+
+
+def check_host(settings: Settings, *, allow_unauthenticated: bool) -> None:
+    """Refuse an address that others reach while nobody is asked who they are.
+
+    Raises:
+        SettingError: it is such an address.
+    """
+    host = settings.server_host
+    if allow_unauthenticated or settings.server_auth_string or is_loopback(host):
+        return
+    raise SettingError(
+        f"Other machines can reach {host}, and server_auth_string is not set: anybody there could read and "
+        "change everything. Set HEADRACE_SERVER_AUTH_STRING to user:password, listen on 127.0.0.1, or say "
+        "--allow-unauthenticated if the network is yours alone."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    fd = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        address = read_address(home)
+        where = f"at {address['url']} (pid {address['pid']})" if address else "and is starting"
+        raise SettingError(
+            f"A server runs for {home} already, {where}. Use it, stop it with `headrace server stop`, or give "
+            "this one its own HEADRACE_HOME."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.server_host, settings.server_port
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except (OSError, OverflowError) as error:
+        raise SettingError(
+            f"The server cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}. "
+            "Another program may have the port; choose one with --port, or 0 for any that is free."
+        ) from error
+    return listener
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}/api" if ":" in host else f"http://{host}:{port}/api"
+
+
+def _announce(home: Path, url: str) -> None:
+    from importlib.metadata import version
+
+    address = {
+        "url": url,
+        "pid": os.getpid(),
+        "started": start_ticks(os.getpid()),
+        "boot": boot_id(),
+        "version": version("headrace"),
+    }
+    draft = home / f"{ADDRESS_FILE}.{os.getpid()}"
+    draft.write_text(json.dumps(address), encoding="utf-8")
+    draft.replace(home / ADDRESS_FILE)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    noise = logging.getLogger("uvicorn.error")
+    noise.addHandler(handler)
+    noise.setLevel(logging.WARNING)
+    noise.propagate = False
+
+
+def read_address(home: Path) -> Address | None:
+    """Return what a home's living server says of itself, or ``None``."""
+    try:
+        address = json.loads((home / ADDRESS_FILE).read_bytes())
+        alive = address["boot"] == boot_id() and start_ticks(address["pid"]) == address["started"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return address if alive else None
+
+
+def status(settings: Settings) -> Status:
+    """Say whether a server runs for this home, and whether it answers."""
+    address = read_address(settings.home_path)
+    return Status(address, address is not None and _is_healthy(address["url"]))
+
+
+def _is_healthy(url: str, timeout_s: float = 5.0) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        connection.request("GET", parts.path + "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def start_in_background(settings: Settings, *, allow_unauthenticated: bool = False) -> Address:
+    """Start a server that goes on without this process, and return its address once it answers.
+
+    What it writes goes to ``server.log`` in the home folder. A server that runs already is left alone and
+    its address returned.
+
+    Raises:
+        SettingError: its settings cannot be used.
+        ServerUnavailable: it ended, or did not become healthy in time; the text holds its last words.
+    """
+    check_host(settings, allow_unauthenticated=allow_unauthenticated)
+    home = settings.home_path
+    running = read_address(home)
+    if running is not None:
+        return running
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    flags = ["--allow-unauthenticated"] if allow_unauthenticated else []
+    with (home / LOG_FILE).open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headrace.server", *flags],
+            env={**os.environ, **_as_environment(settings)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            start_new_session=True,
+        )
+    return _wait_until_healthy(home, process, start)
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """Return what another process must be told so that its server has the same settings."""
+    names = [name for name in BY_NAME if name.startswith("server_") or name == "database_url"]
+    said = {name: str(getattr(settings, name)) for name in names if settings.source_of(name) != "default"}
+    said["home"] = str(settings.home_path)
+    return {f"HEADRACE_{name.upper()}": text for name, text in said.items()}
+
+
+def _wait_until_healthy(home: Path, process: subprocess.Popen[bytes], log_start: int) -> Address:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        address = read_address(home)  # another one's, when two were started at once
+        if address is not None and _is_healthy(address["url"]):
+            return address
+        if ended:
+            break
+        time.sleep(0.02)
+    else:
+        process.terminate()
+    said = (home / LOG_FILE).read_bytes()[log_start:].decode(errors="replace").strip()
+    raise ServerUnavailable(
+        f"The server did not start; its log is {home / LOG_FILE}. It said: {said[-2000:] or '(nothing)'}"
+    )
+
+
+def stop(settings: Settings) -> Address | None:
+    """End the home's server and wait until it is gone; return what its address was, ``None`` when none ran.
+
+    Raises:
+        ServerUnavailable: it is still there after 15 seconds; the text says what to do.
+    """
+    address = read_address(settings.home_path)
+    if address is None:
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(address["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while _is_there(address):
+        if time.monotonic() > deadline:
+            raise ServerUnavailable(
+                f"The server (pid {address['pid']}) was told to end and is still there after {STOP_S:g} s. "
+                f"Look at its log, or end it with: kill -9 {address['pid']}"
+            )
+        time.sleep(0.02)
+    return address
+
+
+def _is_there(address: Address) -> bool:
+    if start_ticks(address["pid"]) != address["started"]:
+        return False
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(address["pid"], os.WNOHANG)[0] == 0  # our own child would stay a zombie
+    return True
