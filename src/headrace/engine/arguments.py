@@ -284,25 +284,30 @@ class Validator:
         return checked
 
     def _load_hints(self) -> dict[str, Any]:
+        found = {}
+        for name, parameter in self._signature.parameters.items():
+            hint = self._read_hint(parameter.annotation)
+            if hint is Any or hint is parameter.empty or isinstance(hint, str):
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                hint = tuple[hint, ...]
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                if typing.get_origin(hint) is not None and "Unpack" in repr(hint):
+                    continue  # **options: Unpack[SomeTypedDict] names each keyword itself
+                hint = dict[str, hint]
+            found[name] = hint
+        self._hints = found
+        return found
+
+    def _read_hint(self, given: Any) -> Any:
+        """Return a hint; one that names something not to be found here stays text, and its value as it is."""
+        holder = type("Hints", (), {"__annotations__": {"hint": given}})
+        inner = inspect.unwrap(self._fn)
+        names = getattr(inner, "__globals__", {})
         try:
-            found = typing.get_type_hints(self._fn, include_extras=True)
-        except (
-            Exception
-        ):  # a hint that names something not importable here: pydantic could not read it either
-            found = {
-                name: p.annotation
-                for name, p in self._signature.parameters.items()
-                if p.annotation is not p.empty and not isinstance(p.annotation, str)
-            }
-        kinds = self._signature.parameters
-        self._hints = {
-            name: hint
-            for name, hint in found.items()
-            if name in kinds
-            and hint is not Any
-            and kinds[name].kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        }
-        return self._hints
+            return typing.get_type_hints(holder, names, _closure_of(inner), include_extras=True)["hint"]
+        except Exception:  # whatever evaluating a text may raise
+            return given
 
     def _coerce(self, name: str, hint: Any, value: Any, problems: list[str]) -> Any:
         import pydantic  # heavy, and most flows' parameters fit as they are
@@ -321,6 +326,20 @@ class Validator:
                 where = ".".join(map(str, (name, *item["loc"])))
                 problems.append(f"{where}: {item['msg']} (got {_short(value)})")
             return value
+
+
+def _closure_of(fn: Any) -> dict[str, Any]:
+    """Return the names of the enclosing functions that a function uses."""
+    cells = getattr(fn, "__closure__", None) or ()
+    names = fn.__code__.co_freevars if cells else ()
+    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True) if _is_filled(cell)}
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:  # not assigned yet
+        return False
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -107,7 +107,7 @@ class Flow(Generic[P, R]):
         self._retries = retries
         self._retry_delay = retry_delay_seconds
         self.task_runner = _runner_of(task_runner)
-        self.description = description if description is not None else inspect.getdoc(fn)
+        self.description = description if description is not None else doc_of(fn)
         self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
         self.should_validate_parameters = validate_parameters
         self.persist_result = persist_result
@@ -336,9 +336,18 @@ def check_hooks(kind: str, *lists: Any) -> None:
 
 def name_of(fn: Any) -> str:
     """Return a function's name; a partial has that of its function, another callable that of its class."""
-    inner = inspect.unwrap(fn.func if isinstance(fn, functools.partial) else fn)
-    found = getattr(inner, "__name__", None)
+    found = getattr(_inner(fn), "__name__", None)
     return found if isinstance(found, str) else type(fn).__name__
+
+
+def doc_of(fn: Any) -> str | None:
+    """Return a function's own docstring; unlike ``inspect.getdoc`` it does not look at the classes around it."""
+    text = getattr(_inner(fn), "__doc__", None)
+    return inspect.cleandoc(text) if isinstance(text, str) else None
+
+
+def _inner(fn: Any) -> Any:
+    return inspect.unwrap(fn.func if isinstance(fn, functools.partial) else fn)
 
 
 def merge_options(kind: str, known: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

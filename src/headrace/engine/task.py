@@ -13,7 +13,7 @@ from ..errors import MissingContextError
 from . import arguments, logs
 from .annotations import Annotation, allow_failure, quote, unmapped
 from .driver import drive
-from .flow import Hook, NameMaker, check_definition, check_hooks, merge_options, name_of, runner_for
+from .flow import Hook, NameMaker, check_definition, check_hooks, doc_of, merge_options, name_of, runner_for
 from .futures import HeadraceFuture, HeadraceFutureList
 from .outcome import hand_over
 from .recorder import current_settings, recorder
@@ -114,7 +114,7 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name or name_of(fn)
-        self.description = description if description is not None else inspect.getdoc(fn)
+        self.description = description if description is not None else doc_of(fn)
         self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
         self.version = version
         self.isasync = inspect.iscoroutinefunction(fn)

@@ -1,7 +1,8 @@
 """``timeout_seconds`` for sync code: an exception raised inside it when its time is over.
 
 In the main thread an alarm interrupts even a blocking call. In other threads the exception arrives between
-two bytecodes, so code that blocks in C ends late; a flow that ignores all this is ended by its supervisor.
+two bytecodes; a submitted task that blocks in C past that is given up: its run is TimedOut, the flow goes on,
+and its thread is left to itself. A flow that ignores all this is ended by its supervisor.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ import heapq
 import itertools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import FlowRunTimeout, TaskRunTimeout
+from . import writing
+from .effects import Hooks
+from .state import State
+from .tracebacks import is_ours_file
 
 if TYPE_CHECKING:
     from .run import Run
@@ -33,9 +39,10 @@ class DeadlineReached(BaseException):
 class _Limit:
     """One running deadline."""
 
-    __slots__ = ("ends", "expired", "over", "thread")
+    __slots__ = ("ends", "expired", "over", "run", "thread")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, run: Run, seconds: float) -> None:
+        self.run = run
         self.ends = time.monotonic() + seconds
         self.thread = threading.get_ident()
         self.expired = False
@@ -59,7 +66,7 @@ def deadline(run: Run) -> Iterator[None]:
         FlowRunTimeout, TaskRunTimeout: the time is over.
     """
     assert run.timeout is not None
-    limit = _Limit(run.timeout)
+    limit = _Limit(run, run.timeout)
     watch = _alarm if _alarm.usable() else _threads
     watch.add(limit)
     try:
@@ -152,11 +159,37 @@ class _Threads:
                     self._condition.wait(timeout=left)
                 else:
                     heapq.heappop(self._heap)
+                    if limit.expired:
+                        _give_up(limit)
                     limit.expired = True
                     _raise_in(limit.thread, DeadlineReached)
                     heapq.heappush(
                         self._heap, (time.monotonic() + _AGAIN_SECONDS, next(self._numbers), limit)
                     )
+
+
+def _give_up(limit: _Limit) -> None:
+    """End a submitted task that did not hear of its timeout, so that its flow need not wait for it."""
+    run: Any = limit.run
+    if run.over or getattr(run, "future", None) is None:
+        return
+    error = timed_out(run, None)
+    where = _stack_of(limit.thread)
+    details = {"evidence": {"timeout_seconds": run.timeout, "stack": where}}
+    message = f"{error} It did not stop when told and was given up; its thread may go on."
+    run.error = error
+    state: State[Any] = State("FAILED", "TimedOut", message, error, details, t=run.recorder.now())
+    writing.end_child(run, state)
+    writing.call_hooks(run, Hooks(run.definition.on_failure_hooks, state))
+
+
+def _stack_of(thread: int) -> str:
+    import traceback  # only runs that are given up need it
+
+    frame = sys._current_frames().get(thread)
+    summary = traceback.extract_stack(frame) if frame is not None else []
+    ours = [number for number, part in enumerate(summary) if is_ours_file(part.filename)]
+    return "".join(traceback.format_list(summary[ours[-1] + 1 :] if ours else summary))
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:

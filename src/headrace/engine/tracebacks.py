@@ -15,7 +15,12 @@ _CHAIN_LIMIT = 10
 
 def is_ours(frame: FrameType) -> bool:
     """Say whether a frame is the engine's own."""
-    return frame.f_code.co_filename.startswith(_OURS)
+    return is_ours_file(frame.f_code.co_filename)
+
+
+def is_ours_file(name: str) -> bool:
+    """Say whether a source file is the engine's own."""
+    return name.startswith(_OURS)
 
 
 def strip(traceback: TracebackType | None) -> TracebackType | None:

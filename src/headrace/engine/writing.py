@@ -115,12 +115,12 @@ def _flow_created(run: FlowRun) -> entries.FlowRun:
 def _root_changed(run: Run, state: State[Any], first: bool) -> None:
     if run.over:
         level = 20 if state._type == "COMPLETED" else 40
-        told = f"Flow run {run.name} ended: {state.name}" + (f". {state.message}" if state.message else "")
+        told = f"Ended as {state.name}" + (f": {state.message}" if state.message else "")
         logs.emit(run, level, told)
         progress.stop(run)
         run.recorder.ensure_supervised()
     elif first:
-        logs.emit(run, 20, f"Flow run {run.name} of flow {run.flow_name} begins")  # type: ignore[attr-defined]
+        logs.emit(run, 20, f"Began, a run of flow {run.flow_name!r}")  # type: ignore[attr-defined]
         progress.start(run)
 
 
@@ -132,9 +132,9 @@ def _task_changed(run: Run, parent: FlowRun, state: State[Any], first: bool) -> 
         root.finished += 1
         if state._type != "COMPLETED":
             root.failed += 1
-            logs.emit(run, 40, f"Task run {run.name} ended: {state.name}. {state.message or ''}".rstrip())
+            logs.emit(run, 40, f"Ended as {state.name}: {state.message or ''}".rstrip(": "))
     elif state.name == "AwaitingRetry":
-        logs.emit(run, 30, f"Task run {run.name} will be tried again. {state.message}")
+        logs.emit(run, 30, f"Will be tried again. {state.message}")
 
 
 def task_ended_elsewhere(run: TaskRun, state: State[Any]) -> None:
