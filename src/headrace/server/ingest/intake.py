@@ -121,7 +121,7 @@ class Intake:
     def _claim_stand_in(self, entry: entries.FlowRun) -> None:
         """Note which task run stands for a subflow, or that none does when the id is taken."""
         id = entry.placeholder
-        if id is not None and id not in self._journal.runs:
+        if id is not None and id not in self._journal.runs and id not in self._stand_ins:
             self._stand_ins.add(id)
         else:
             entry.placeholder = None

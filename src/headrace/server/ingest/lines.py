@@ -207,7 +207,7 @@ def _size(value: Any) -> int | None:
     """Return how many bytes a JSON value takes, ``None`` when it is too large or too deep to be kept."""
     try:
         encoded = msgspec.json.encode(value)
-    except (OverflowError, RecursionError):  # a number of more than 64 bits cannot be written again
+    except RecursionError:
         return None
     if len(encoded) > JSON_LIMIT:
         return None

@@ -60,11 +60,14 @@ def _rows(connection: Connection, table: Table, link: str, ids: Iterable[str]) -
 
 
 def open_runs(connection: Connection, journal: str) -> list[Known]:
-    """Return the runs of a journal that have not ended. Walks ``ix_flow_runs_open``, ``ix_task_runs_open``."""
-    ids: list[list[str]] = []
-    for table in (flow_runs, task_runs):
-        statement = select(table.c.id).where(table.c.journal_id == journal, table.c.end_us.is_(None))
-        ids.append(list(connection.execute(statement).scalars()))
+    """Return the runs of a journal that have not ended; task runs that stand for subflows follow those.
+
+    Walks ``ix_flow_runs_open`` and ``ix_task_runs_open``.
+    """
+    f, t = flow_runs.c, task_runs.c
+    of_flows = select(f.id).where(f.journal_id == journal, f.end_us.is_(None))
+    of_tasks = select(t.id).where(t.journal_id == journal, t.end_us.is_(None), t.child_flow_run_id.is_(None))
+    ids = [list(connection.execute(statement).scalars()) for statement in (of_flows, of_tasks)]
     return [known for known in load(connection, *ids).values() if known.run.is_open]
 
 

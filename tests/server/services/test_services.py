@@ -1,0 +1,164 @@
+"""The server's loops, turned by hand; and the one thing they share, that nothing ends them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from headrace.server.ingest import append
+from headrace.server.services.last_seen import LastSeen
+from headrace.server.services.lease_watch import LeaseWatch
+from headrace.server.services.service import Service
+from headrace.server.store import journals
+from headrace.server.store.database import Database
+
+from ..databases import contents
+from ..journals import JOURNAL, NOW, a_run, lines
+
+LEASE = 30
+
+
+class Clock:
+    """Tells the time it was set to."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> int:
+        return self.at
+
+    def pass_s(self, seconds: float) -> None:
+        self.at += int(seconds * 1e6)
+
+
+class Failing(Service):
+    """Fails in every tick, and counts them."""
+
+    every_s = 0.001
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticks = 0
+        self.enough = threading.Event()
+        self.finished = 0
+
+    def tick(self) -> None:
+        self.ticks += 1
+        if self.ticks == 3:
+            self.enough.set()
+        raise OSError("no")
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_an_error_does_not_end_a_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with its traceback, and the next tick comes."""
+    service = Failing()
+    with caplog.at_level(logging.ERROR):
+        service.start()
+        service.start()
+        assert service.enough.wait(20)
+        service.stop()
+        service.stop()
+
+    assert service.finished == 1
+    assert "Failing could not do its work" in caplog.text
+    assert "OSError: no" in caplog.text
+
+
+def test_a_service_that_never_started_may_be_stopped() -> None:
+    """And one that was stopped may be started again."""
+    service = Failing()
+    service.stop()
+    service.start()
+    service.stop()
+    service.start()
+    assert service.enough.wait(20)
+    service.stop()
+
+    assert service.finished == 2
+
+
+def leased(database: Database) -> LastSeen:
+    append(database, JOURNAL, 0, lines(a_run(0)[:-2]), now_us=NOW, leased=True)
+    seen = LastSeen(database)
+    seen.note(JOURNAL, NOW)
+    return seen
+
+
+def state(database: Database) -> str:
+    return str(contents(database)["flow_runs"][0]["state_name"])
+
+
+def test_a_lapsed_lease_is_presumed_and_a_sign_of_life_takes_it_back(database: Database) -> None:
+    """Not a moment before the lease is over."""
+    clock = Clock()
+    seen = leased(database)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, flush=seen.tick)
+    clock.pass_s(LEASE)
+    watch.tick()
+    assert state(database) == "Running"
+    clock.pass_s(0.001)
+    watch.tick()
+    assert state(database) == "Lost"
+    seen.note(JOURNAL, clock())
+    seen.tick()
+    assert state(database) == "Running"
+
+
+def test_a_server_that_was_down_itself_waits_for_one_lease(database: Database) -> None:
+    """While it was down nobody could be heard."""
+    clock = Clock()
+    leased(database).tick()
+    clock.pass_s(1_000)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock)
+    clock.pass_s(LEASE - 1)
+    watch.tick()
+    assert state(database) == "Running"
+    clock.pass_s(1)
+    watch.tick()
+    assert state(database) == "Lost"
+
+
+def test_what_is_only_in_memory_counts_as_seen(database: Database) -> None:
+    """The watch writes it down before it judges."""
+    clock = Clock()
+    seen = leased(database)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, flush=seen.tick)
+    clock.pass_s(LEASE + 5)
+    seen.note(JOURNAL, clock())
+    watch.tick()
+
+    assert state(database) == "Running"
+
+
+def test_a_journal_without_a_lease_is_never_presumed_lost(database: Database) -> None:
+    """An embedded one: its own host sees whether it lives."""
+    clock = Clock()
+    append(database, JOURNAL, 0, lines(a_run(0)[:-2]), now_us=NOW, leased=False)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock)
+    clock.pass_s(10 * LEASE)
+    watch.tick()
+
+    assert state(database) == "Running"
+
+
+def test_signs_of_life_that_could_not_be_written_are_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a newer one is not written over by the older."""
+    seen = leased(database)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write", lambda _work: (_ for _ in ()).throw(OSError("away")))
+        with pytest.raises(OSError, match="away"):
+            seen.tick()
+    seen.note(JOURNAL, NOW + 9)
+    seen.tick()
+    with database.read() as connection:
+        row = journals.get(connection, JOURNAL)
+
+    assert row is not None
+    assert row["last_seen_us"] == NOW + 9
