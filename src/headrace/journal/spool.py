@@ -62,6 +62,20 @@ class Folder(NamedTuple):
         """Disk space kept back."""
         return self.path / "reserve"
 
+    def adopt(self) -> None:
+        """Mark that a supervisor has come: from now on a free lock means that it has died."""
+        (self.path / "adopted").touch()
+
+    def awaits_supervisor(self, seconds: float, now: float) -> bool:
+        """Say whether the journal is so young that its own supervisor is still to come.
+
+        Only that one was handed a way to see how the process ended; nobody should come before it.
+        """
+        try:
+            return not (self.path / "adopted").exists() and now - self.journal.stat().st_mtime < seconds
+        except OSError:
+            return False
+
     def shipped(self) -> int:
         """Return how many bytes the server is known to hold, as the supervisor last wrote down."""
         try:
@@ -80,7 +94,8 @@ class Lock(NamedTuple):
     fd: int
 
     def release(self) -> None:
-        """Give the ownership up."""
+        """Give the ownership up, also where a forked child still has a copy of the descriptor."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)
 
 

@@ -288,6 +288,7 @@ def supervise(
 ) -> bool:
     """Supervise the journal whose lock is held; retire it when the server has it whole; return whether it has."""
     try:
+        folder.adopt()
         done = Supervisor(folder, port, settings, log, pidfd).run()
         if done:
             Spool(settings.home_path).retire(folder)

@@ -13,19 +13,24 @@ from ..settings import Settings
 from .loop import supervise
 
 
+_STARTING_S = 10.0
+"""How long a companion may take, on a busy machine, from its start until it holds its journal's lock."""
+
+
 def left_behind(settings: Settings) -> list[tuple[Folder, Lock]]:
     """Return journals whose process has ended and that nobody supervises, with their locks taken.
 
     A journal without a readable header tells nothing and is put aside once it is a minute old.
     """
     spool = Spool(settings.home_path)
+    now = time.time()
     found: list[tuple[Folder, Lock]] = []
     for folder, lock in spool.left_behind():
         header = read_header(folder.journal)
         if header is None:
             _put_aside(spool, folder)
             lock.release()
-        elif is_alive(header):
+        elif is_alive(header) or folder.awaits_supervisor(_STARTING_S, now):
             lock.release()  # its own process looks after its supervisor
         else:
             found.append((folder, lock))
