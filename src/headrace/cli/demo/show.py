@@ -39,7 +39,7 @@ def show(settings: Settings) -> bool:
     try:
         click.echo(
             f"Four small flows run for real, each in a process of its own. They are plain scripts:\n  {FLOWS}\n"
-            f"What happens to them is recorded in {settings.home_path}; no server is needed."
+            f"What happens to them is recorded in {settings.home_path}. No server is needed; part 4 starts its own."
         )
         wrong = [part.script for number, part in enumerate(PARTS, 1) if not _play(stage, number, part)]
         _end(settings, _runs(stage), wrong, time.monotonic() - begun)
@@ -89,8 +89,10 @@ def _end(settings: Settings, runs: list[Json], wrong: list[str], seconds: float)
 def _next_commands(runs: list[Json]) -> list[str]:
     """Return the three commands to try next, about the runs that were just made."""
     names = {run["flow_name"]: run["name"] for run in runs}
-    return [
-        f"headrace flow-run inspect {names['archive-library']}   # the killed one: its history and the evidence",
-        f"headrace flow-run inspect {names['nightly-sync']}   # the failed one: the whole chain of exceptions",
-        f"headrace flow-run logs --tail 20 {names['watch-machine']}   # the one whose server was killed",
-    ]
+    commands = {
+        f"headrace flow-run inspect {names['archive-library']}": "the killed one: its history and the evidence",
+        f"headrace flow-run inspect {names['nightly-sync']}": "the failed one: the whole chain of exceptions",
+        f"headrace flow-run logs --tail 20 {names['watch-machine']}": "the one whose server was killed",
+    }
+    width = max(map(len, commands))
+    return [f"{command:<{width}}  # {why}" for command, why in commands.items()]

@@ -165,7 +165,7 @@ def say(text: str = "") -> None:
 
 
 def state_line(run: Json, kind: str = "flow run") -> str:
-    """Return ``flow run  nightly-sync  brave-otter  Failed``."""
-    flow = run.get("flow_name") or ""
+    """Return ``flow run  nightly-sync (brave-otter)  Failed``; a task run has its own name only."""
+    flow = run.get("flow_name") if kind == "flow run" else None
     name = f"{flow} ({run['name']})" if flow else run["name"]
     return f"{kind}  {printable(name):<36}  {run['state_name']}"

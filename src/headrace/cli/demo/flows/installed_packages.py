@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from headrace import flow, get_run_logger, task
 
-
 SHORT = {
     "MIT License": "MIT",
     "Apache Software License": "Apache-2.0",

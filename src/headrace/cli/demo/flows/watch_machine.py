@@ -1,6 +1,6 @@
 """Log the machine's load again and again, for some seconds: a flow whose every line and task is counted afterwards.
 
-python watch_machine.py [minutes] [readings a minute]
+python watch_machine.py [blocks] [readings in a block]
 """
 
 from __future__ import annotations
