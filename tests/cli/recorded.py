@@ -25,6 +25,7 @@ class Recorded:
         self.t = t
         self.id = _ids.new(t)
         self.folder: Folder = Spool(home).create(self.id)
+        self.folder.adopt()  # its supervisor was there, and died with it
         self._write(
             entries.Open(self.id, t, (t * 1000, 0), 2**22 + 1, 1, "another boot", socket.gethostname())
         )

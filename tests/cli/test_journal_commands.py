@@ -41,6 +41,7 @@ def lines(journal: str, *, pid: int, started: int | None) -> list[entries.Entry]
 def write(home: Path, journal: str, *, alive: bool = False) -> Folder:
     """Write a journal into the spool; its process is this one, or dead."""
     folder = Spool(home).create(journal)
+    folder.adopt()
     pid = os.getpid() if alive else 2**22 + 1
     records = lines(journal, pid=pid, started=start_ticks(pid))
     folder.journal.write_bytes(b"".join(encode(record) + b"\n" for record in records))

@@ -30,7 +30,7 @@ def _embedded(settings: Settings) -> Connection:
     from headrace.server.store.database import Database
 
     database = Database.open(settings.database_url or None, settings.home_path, direct=True)
-    transport = InProcessTransport(create_app(settings, database))
+    transport = InProcessTransport(create_app(settings, database, services=False))
     return Connection(settings, EMBEDDED_URL, transport=transport, on_close=database.close)
 
 

@@ -22,6 +22,7 @@ from .output import (
     local_time,
     moment,
     printable,
+    size,
     state_cell,
     styled,
     without_controls,
@@ -87,17 +88,16 @@ def evidence(state: Json | None) -> None:
 
 
 def _evidence_lines(found: dict[str, Any]) -> None:
-    facts(
-        [
-            (key.replace("_", " "), _value(key, value))
-            for key, value in found.items()
-            if not _is_block(key, value)
-        ]
-    )
+    plain = {key: value for key, value in found.items() if not _is_block(key, value)}
+    facts([(_label(key), _value(key, value)) for key, value in plain.items()])
     for key, value in found.items():
-        if _is_block(key, value):
-            click.echo(f"  {key.replace('_', ' ')}")
+        if key not in plain:
+            click.echo(f"  {_label(key)}")
             _indented(value if isinstance(value, str) else "\n".join(map(str, value)))
+
+
+def _label(key: str) -> str:
+    return key.removesuffix("_bytes").removesuffix("_seconds").replace("_", " ")
 
 
 def _is_block(key: str, value: Any) -> bool:
@@ -108,7 +108,9 @@ def _value(key: str, value: Any) -> str:
     if value is True or value is False:
         return "yes" if value else "no"
     if key.endswith("_bytes") and isinstance(value, int):
-        return f"{value / 1e6:,.1f} MB"
+        return size(value)
+    if key.endswith("_seconds") and isinstance(value, (int, float)):
+        return duration(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return printable(", ".join(value))
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

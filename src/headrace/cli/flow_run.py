@@ -166,25 +166,26 @@ def logs(
 def _follow_logs(connection: Connection, run: Json, filters: Json, tail: int | None) -> Iterator[Json]:
     """Yield a run's log lines as they come, each once, until the run has ended and they are all there."""
     seen: dict[str, datetime] = {}
-    after: datetime | None = None
+    floor: datetime | None = None
     if tail is not None:
-        first = calls.last_logs(connection, filters, tail) if tail else []
-        yield from first
+        first = calls.last_logs(connection, filters, max(tail, 1))
+        yield from first[len(first) - tail :]
         seen = {line["id"]: _when(line) for line in first}
-        after = max(seen.values(), default=datetime.now(timezone.utc))
+        floor = min(seen.values(), default=None)
     while True:
         # The state is read before the lines: what an ended run wrote is there when its end is.
         ended = run.get("state_type") in TERMINAL
+        after = max(seen.values(), default=None)
         since = (after - timedelta(seconds=_LATE_S)).isoformat() if after else None
         for line in calls.logs(connection, filters, after=since):
-            if line["id"] not in seen and (tail is None or after is None or _when(line) >= after or seen):
-                yield line
+            if line["id"] not in seen and (floor is None or _when(line) >= floor):
                 seen[line["id"]] = _when(line)
+                yield line
         if ended:
             return
-        after = max(seen.values(), default=after)
-        if after is not None:
-            oldest = after - timedelta(seconds=2 * _LATE_S)
+        latest = max(seen.values(), default=None)
+        if latest is not None:
+            oldest = latest - timedelta(seconds=2 * _LATE_S)
             seen = {id: when for id, when in seen.items() if when >= oldest}
         time.sleep(_POLL_S)
         run = calls.flow_run(connection, run["id"])
@@ -230,8 +231,9 @@ def cancel(run: str, output: str) -> int:
     """Ask that a flow run end, and say what will happen."""
     session = current()
     found = pick.flow_run(session.connection, run)
-    state = {"type": "CANCELLING", "name": "Cancelling", "message": f"Cancel was asked by {_user()}."}
-    answer = calls.set_flow_run_state(session.connection, found["id"], state)
+    who = _user()
+    state = {"type": "CANCELLING", "name": "Cancelling", "message": f"Cancel was asked by {who}."}
+    answer = calls.set_flow_run_state(session.connection, found["id"], state, who=who)
     if output == "json":
         write_json(answer)
     else:

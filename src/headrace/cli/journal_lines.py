@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
@@ -18,6 +19,9 @@ from .output import local_time, printable, size
 
 _PEEK_BYTES = 64 * 1024
 """How much of each end of a journal is read for its summary: a list of journals must not read gigabytes."""
+
+_YOUNG_S = 10.0
+"""Seconds in which a journal's own supervisor may still be on its way."""
 
 LIVING = "running"
 LEFT_BEHIND = "left behind"
@@ -58,7 +62,9 @@ def summary(folder: Folder, shipped: bool) -> dict[str, Any]:
 def _status(folder: Folder, owner: entries.Open | None) -> str:
     if owner is not None and is_alive(owner):
         return LIVING
-    return SHIPPING if is_supervised(folder) else LEFT_BEHIND
+    if is_supervised(folder) or folder.awaits_supervisor(_YOUNG_S, time.time()):
+        return SHIPPING
+    return LEFT_BEHIND
 
 
 def _ends(folder: Folder, total: int) -> tuple[list[entries.Entry], list[entries.Entry]]:

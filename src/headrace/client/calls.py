@@ -49,9 +49,16 @@ def delete_flow_run(connection: Connection, id: str) -> None:
     connection.delete(f"/flow_runs/{id}")
 
 
-def set_flow_run_state(connection: Connection, id: str, state: Json, *, force: bool = False) -> Json:
-    """Propose a state; return the server's answer with ``status``, ``state`` and ``details``."""
-    answer: Json = connection.post(f"/flow_runs/{id}/set_state", {"state": state, "force": force})
+def set_flow_run_state(
+    connection: Connection, id: str, state: Json, *, force: bool = False, who: str | None = None
+) -> Json:
+    """Propose a state; return the server's answer with ``status``, ``state`` and ``details``.
+
+    ``who`` asks, for the run's record; only ASCII letters of it reach the server.
+    """
+    headers = {"User-Agent": f"headrace ({who.encode('ascii', 'replace').decode()})"} if who else None
+    body = {"state": state, "force": force}
+    answer: Json = connection.request("POST", f"/flow_runs/{id}/set_state", json=body, headers=headers).json()
     return answer
 
 
