@@ -12,7 +12,7 @@ from headrace.model.ids import IdFactory
 from headrace.settings import Settings
 from headrace.wire import versions
 
-from .api import flow_runs, flows, health, inputs, journals, logs, states, task_runs, websockets
+from .api import concurrency, flow_runs, flows, health, inputs, journals, logs, states, task_runs, websockets
 from .api.bells import Bells
 from .api.body import add_error_answers
 from .api.context import Context, now_us
@@ -29,7 +29,18 @@ PREFIX = "/api"
 GZIP_FROM = 16_384
 """Bytes: smaller answers fit in few packets, and packing costs more than it spares."""
 
-_ROUTERS = (health, flows, flow_runs, inputs, task_runs, states, logs, journals, websockets)
+_ROUTERS = (
+    health,
+    flows,
+    flow_runs,
+    inputs,
+    task_runs,
+    states,
+    logs,
+    concurrency,
+    journals,
+    websockets,
+)
 
 
 def create_app(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 NUL = "\x00"
@@ -43,3 +43,16 @@ Labels = dict[Text, bool | int | float | Text]
 """``{label: value}``"""
 
 JsonObject = dict[str, Any]
+
+
+class Query(BaseModel):
+    """Base of bodies that ask for something: a field that is ``null`` is as if it were absent."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: each for name, each in value.items() if each is not None}
+        return value

@@ -176,7 +176,9 @@ def _write_flow_run(
 def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
     proposed = answer.state
     assert proposed is not None
-    details = {**_of_run(run), **{key: value for key, value in proposed.details.items() if _says(key, value)}}
+    # what clients take as the default need not be kept
+    said = {key: value for key, value in proposed.details.items() if value is not None and value is not False}
+    details = {"flow_run_id" if run.is_flow else "task_run_id": run.id, **said}
     if proposed.data is not None:
         details[history.DATA] = proposed.data
     attempt = max(1, run.strength.attempt) + answer.next_attempt
@@ -187,15 +189,6 @@ def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
     return StateRow(
         id, proposed.type, proposed.name, now_us, rank, attempt, offset, proposed.message, details or None
     )
-
-
-def _says(key: str, value: Any) -> bool:
-    # what clients take as the default need not be kept; that a failure is not to be retried says something
-    return value is not None and (value is not False or key == "retriable")
-
-
-def _of_run(run: Run) -> Json:
-    return {"flow_run_id" if run.is_flow else "task_run_id": run.id}
 
 
 def _columns(row: Row, run: Run, state: StateRow, *, resuming: bool) -> Json:

@@ -284,7 +284,7 @@ def _flow_must_run(ask: Ask) -> Answer | None:
 
 
 def _retry(ask: Ask) -> Answer | None:
-    if ask.facts.run_count > ask.facts.retries or ask.proposal.details.get("retriable") is False:
+    if ask.facts.run_count > ask.facts.retries:
         return None
     delay = retry_delay(ask.facts.retry_delays, max(1, ask.facts.run_count))
     details = {**_own_details(ask.proposal.details), "scheduled_time": iso(ask.now + int(delay * 1_000_000))}

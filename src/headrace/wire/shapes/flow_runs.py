@@ -17,7 +17,7 @@ from headrace.wire.filters import (
     WorkPoolFilter,
     WorkQueueFilter,
 )
-from headrace.wire.text import BigInt, JsonObject, Labels, Offset, Page, Text
+from headrace.wire.text import BigInt, JsonObject, Labels, Offset, Page, Query, Text
 
 from .sorts import FlowRunSort
 from .states import (
@@ -140,10 +140,8 @@ class FlowRunResponse(BaseModel):
     """Only when one run is asked for."""
 
 
-class FlowRunCount(BaseModel):
+class FlowRunCount(Query):
     """Which flow runs to count; filters of other kinds narrow by what belongs to a run."""
-
-    model_config = ConfigDict(defer_build=True)
 
     flows: FlowFilter | None = None
     flow_runs: FlowRunFilter | None = None
@@ -187,10 +185,8 @@ class FlowRunResume(BaseModel):
     run_input: JsonObject | None = None
 
 
-class FlowRunBulkDelete(BaseModel):
+class FlowRunBulkDelete(Query):
     """Which flow runs to delete together."""
-
-    model_config = ConfigDict(defer_build=True)
 
     flow_runs: FlowRunFilter | None = None
     limit: int = Field(default=50, ge=1, le=50)

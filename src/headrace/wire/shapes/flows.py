@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.wire.filters import DeploymentFilter, FlowFilter, FlowRunFilter, TaskRunFilter, WorkPoolFilter
-from headrace.wire.text import BigInt, FlowName, Labels, Offset, Page, Text
+from headrace.wire.text import BigInt, FlowName, Labels, Offset, Page, Query, Text
 
 from .sorts import FlowSort
 
@@ -44,10 +44,8 @@ class Flow(BaseModel):
     labels: Labels | None = None
 
 
-class FlowCount(BaseModel):
+class FlowCount(Query):
     """Which flows to count; filters of other kinds narrow by what belongs to a flow."""
-
-    model_config = ConfigDict(defer_build=True)
 
     flows: FlowFilter | None = None
     flow_runs: FlowRunFilter | None = None
@@ -84,10 +82,8 @@ class FlowPaginationResponse(BaseModel):
     page: int
 
 
-class FlowBulkDelete(BaseModel):
+class FlowBulkDelete(Query):
     """Which flows to delete together."""
-
-    model_config = ConfigDict(defer_build=True)
 
     flows: FlowFilter | None = None
     limit: int = Field(default=50, ge=1, le=50)

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from headrace.wire.filters import LogFilter
-from headrace.wire.text import BigInt, Message, Offset
+from headrace.wire.text import BigInt, Message, Offset, Query
 
 from .sorts import LogSort
 
@@ -44,10 +44,8 @@ class Log(BaseModel):
     task_run_id: UUID | None = None
 
 
-class LogQuery(BaseModel):
+class LogQuery(Query):
     """Which lines to list."""
-
-    model_config = ConfigDict(defer_build=True)
 
     logs: LogFilter | None = None
     sort: LogSort = LogSort.TIMESTAMP_ASC

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.model.states import StateType
 from headrace.wire.filters import DeploymentFilter, FlowFilter, FlowRunFilter, TaskRunFilter
-from headrace.wire.text import BigInt, Labels, Offset, Page, Text
+from headrace.wire.text import BigInt, Labels, Offset, Page, Query, Text
 
 from .sorts import TaskRunSort
 from .states import HistoryEntry, State, StateCreate
@@ -126,10 +126,8 @@ class TaskRun(BaseModel):
     """Only when one run is asked for."""
 
 
-class TaskRunCount(BaseModel):
+class TaskRunCount(Query):
     """Which task runs to count; filters of other kinds narrow by what a run belongs to."""
-
-    model_config = ConfigDict(defer_build=True)
 
     flows: FlowFilter | None = None
     flow_runs: FlowRunFilter | None = None
