@@ -130,7 +130,10 @@ class Shipping(RuleBasedStateMachine):
 
     # The network and the server
 
-    @rule(limit=st.integers(1, 2000), outcome=st.sampled_from(["arrives", "request lost", "answer lost", "delayed"]))
+    @rule(
+        limit=st.integers(1, 2000),
+        outcome=st.sampled_from(["arrives", "request lost", "answer lost", "delayed"]),
+    )
     def the_supervisor_ships(self, limit: int, outcome: str) -> None:
         """A server that dies before its transaction loses the request; one that dies after it, the answer."""
         if self.offset is None:
@@ -210,7 +213,7 @@ class Shipping(RuleBasedStateMachine):
         assert {id: essence(run) for id, run in told.runs.items()} == {
             id: essence(run) for id, run in self.server.journal.runs.items()
         }
-        assert [] == [id for id, run in self.server.journal.runs.items() if run.is_open]
+        assert [id for id, run in self.server.journal.runs.items() if run.is_open] == []
         assert told.torn == self.server.journal.torn
 
 

@@ -18,7 +18,9 @@ def records(draw: st.DrawFn, most_runs: int = 4) -> list[entries.Entry]:
     flow = entries.FlowRun("flow", START, "etl", "quiet-otter")
     strands: list[list[entries.Entry]] = [[flow, *draw(_states("flow"))]]
     for number in range(draw(st.integers(0, most_runs - 1))):
-        task = entries.TaskRun(f"task-{number}", START, "load", f"load-{number}", str(number), flow_run="flow")
+        task = entries.TaskRun(
+            f"task-{number}", START, "load", f"load-{number}", str(number), flow_run="flow"
+        )
         strands.append([task, *draw(_states(task.run))])
     mixed: list[entries.Entry] = [entries.Open(JOURNAL, START, (1, 2), 10, 20, "boot", "mill")]
     while strands:
@@ -27,7 +29,9 @@ def records(draw: st.DrawFn, most_runs: int = 4) -> list[entries.Entry]:
         if not strand:
             strands.remove(strand)
         if draw(st.booleans()):
-            mixed.append(entries.Log(START, 20, "headrace", "né\0\n" * draw(st.integers(1, 20)), flow_run="flow"))
+            mixed.append(
+                entries.Log(START, 20, "headrace", "né\0\n" * draw(st.integers(1, 20)), flow_run="flow")
+            )
     return mixed
 
 

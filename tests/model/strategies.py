@@ -14,7 +14,11 @@ START = 1_700_000_000_000_000
 
 #: {state type: [types a run's own process may go to next]}, without what only a supervisor writes.
 _OWN_EDGES = {
-    before: [e.after.value for e in EDGES if e.before is not None and e.before.value == before and e.verb != "crash"]
+    before: [
+        e.after.value
+        for e in EDGES
+        if e.before is not None and e.before.value == before and e.verb != "crash"
+    ]
     for before in {e.before.value for e in EDGES if e.before is not None}
 }
 
@@ -71,7 +75,9 @@ def reports(draw: st.DrawFn) -> list[StateRow]:
             offset = places[-1] + 100 + 400 * again
             rows.append(_row(number, "CRASHED", moment + again, Rank.VERDICT, attempt, offset))
             number += 1
-        for at in draw(st.lists(st.sampled_from([0, *(p + 1 for p in places), places[-1] + 1000]), max_size=3)):
+        for at in draw(
+            st.lists(st.sampled_from([0, *(p + 1 for p in places), places[-1] + 1000]), max_size=3)
+        ):
             number += 1
             rows.append(_row(number, "CRASHED", moment + number % 7, Rank.PRESUMPTION, attempt, at))
         for type in draw(st.lists(st.sampled_from(["CANCELLING", "CANCELLED"]), max_size=2)):

@@ -86,7 +86,9 @@ def test_the_text_of_a_moment_is_the_contracts(moment: int) -> None:
     text = iso(moment)
 
     assert len("2024-01-01T00:00:00.000000Z") == len(text)
-    assert to_datetime(moment) == datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    assert to_datetime(moment) == datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(
+        tzinfo=timezone.utc
+    )
 
 
 def test_a_naive_datetime_is_read_as_utc_and_an_aware_one_by_its_zone() -> None:

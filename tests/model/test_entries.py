@@ -13,7 +13,11 @@ from headrace.model.entries import decode, encode
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 MOMENT = st.integers(0, 2**53)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -104,7 +108,7 @@ def test_what_is_default_is_not_written() -> None:
     """A journal is read by people too, and shipped: no field says nothing."""
     line = encode(entries.State(run="r", t=1, type="RUNNING"))
 
-    assert b'{"k":"state","run":"r","t":1,"type":"RUNNING"}' == line
+    assert line == b'{"k":"state","run":"r","t":1,"type":"RUNNING"}'
 
 
 def test_the_format_is_the_first_thing_a_journal_says() -> None:

@@ -21,7 +21,7 @@ def test_an_id_is_a_uuid_of_version_7_that_holds_its_millisecond(moment: int) ->
     parsed = uuid.UUID(text)
 
     assert str(parsed) == text
-    assert (7, uuid.RFC_4122) == (parsed.version, parsed.variant)
+    assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
     assert moment // 1000 == parsed.int >> 80
 
 
@@ -38,7 +38,7 @@ def test_ids_of_one_microsecond_differ() -> None:
     """Time alone does not make an id."""
     factory = IdFactory()
 
-    assert 20_000 == len({factory.new(1_700_000_000_000_000) for _ in range(20_000)})
+    assert len({factory.new(1_700_000_000_000_000) for _ in range(20_000)}) == 20_000
 
 
 def test_a_users_seed_does_not_repeat_ids() -> None:
@@ -53,7 +53,7 @@ def test_a_users_seed_does_not_repeat_ids() -> None:
     finally:
         random.setstate(state)
 
-    assert 21 == len({*first, *second})
+    assert len({*first, *second}) == 21
 
 
 def test_a_forked_child_that_reseeds_repeats_no_id_of_its_parent() -> None:
@@ -71,7 +71,7 @@ def test_a_forked_child_that_reseeds_repeats_no_id_of_its_parent() -> None:
     os.waitpid(child, 0)
     ours = [factory.new(0) for _ in range(100)]
 
-    assert 200 == len({*ours, *theirs})
+    assert len({*ours, *theirs}) == 200
 
 
 @given(st.lists(st.integers(0, (1 << 40) - 1), min_size=2, max_size=50, unique=True))

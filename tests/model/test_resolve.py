@@ -32,7 +32,9 @@ def told(rows: list[StateRow]) -> Run:
     return run
 
 
-def row(type: str, offset: int, rank: Rank = Rank.FACT, *, attempt: int = 1, at: int = 0, name: str = "") -> StateRow:
+def row(
+    type: str, offset: int, rank: Rank = Rank.FACT, *, attempt: int = 1, at: int = 0, name: str = ""
+) -> StateRow:
     """Return a report; its id is its content, its time ``at`` seconds after the start."""
     id = f"{attempt}-{rank}-{type}-{offset}-{at}"
     return StateRow(id, type, name or type.title(), START + at * 1_000_000, rank, attempt, offset)
@@ -42,7 +44,9 @@ def row(type: str, offset: int, rank: Rank = Rank.FACT, *, attempt: int = 1, at:
 
 
 @given(reports(), st.data())
-def test_any_order_and_any_repetition_of_reports_makes_the_same_run(rows: list[StateRow], data: st.DataObject) -> None:
+def test_any_order_and_any_repetition_of_reports_makes_the_same_run(
+    rows: list[StateRow], data: st.DataObject
+) -> None:
     """State, strength, history, counts and times are a join: they do not know how the reports travelled."""
     repeated = rows + data.draw(st.lists(st.sampled_from(rows), max_size=len(rows)))
     shuffled = data.draw(st.permutations(repeated))
@@ -80,7 +84,9 @@ def earned(rows: list[StateRow]) -> StateRow:
 
 
 @given(reports())
-def test_a_fact_that_ended_a_run_is_never_replaced_but_by_force_or_a_new_attempt(rows: list[StateRow]) -> None:
+def test_a_fact_that_ended_a_run_is_never_replaced_but_by_force_or_a_new_attempt(
+    rows: list[StateRow],
+) -> None:
     """Whoever is late finds the run's own word standing."""
     state = told(rows).state
     newest = max(row.attempt for row in rows)
@@ -179,13 +185,15 @@ def test_row_29_a_host_that_is_lost_is_presumed_so() -> None:
 
     assert changed is True
     assert run.state is not None
-    assert ("CRASHED", "Lost", Rank.PRESUMPTION) == (run.state.type, run.state.name, run.state.rank)
+    assert (run.state.type, run.state.name, run.state.rank) == ("CRASHED", "Lost", Rank.PRESUMPTION)
     assert "12:04:31" in str(run.state.message)
     assert "mill" in str(run.state.message)
-    assert {"certainty": "presumed", "last_sign_of_life": "12:04:31", "host": "mill"} == (
-        run.state.details or {}
-    )["evidence"]
-    assert START + 40_000_000 == run.end
+    assert (run.state.details or {})["evidence"] == {
+        "certainty": "presumed",
+        "last_sign_of_life": "12:04:31",
+        "host": "mill",
+    }
+    assert run.end == START + 40_000_000
     assert run.is_open is False
 
 
@@ -204,9 +212,9 @@ def test_row_31_a_run_that_finished_behind_a_cut_network_gets_the_state_it_earne
     before = told([PENDING, RUNNING, LOST])
     after = told([PENDING, RUNNING, LOST, COMPLETED])
 
-    assert ("Lost", "Completed") == (before.state.name, after.state.name)  # type: ignore[union-attr]
-    assert [PENDING, RUNNING, LOST, COMPLETED] == after.history
-    assert (1, 299_000_000) == (after.run_count, after.running_us)
+    assert (before.state.name, after.state.name) == ("Lost", "Completed")  # type: ignore[union-attr]
+    assert after.history == [PENDING, RUNNING, LOST, COMPLETED]
+    assert (after.run_count, after.running_us) == (1, 299_000_000)
 
 
 def test_row_32_a_late_report_of_an_older_attempt_is_history_only() -> None:
@@ -218,7 +226,7 @@ def test_row_32_a_late_report_of_an_older_attempt_is_history_only() -> None:
     assert changed is False
     assert second == run.state
     assert COMPLETED in run.history
-    assert (None, 2) == (run.end, run.run_count)
+    assert (run.end, run.run_count) == (None, 2)
 
 
 def test_a_presumption_beats_what_was_known_and_yields_to_what_comes_after() -> None:
@@ -232,7 +240,9 @@ def test_a_presumption_beats_what_was_known_and_yields_to_what_comes_after() -> 
 
 
 def presume(run: Run, id: str) -> bool:
-    return runs.presume_lost(run, now=START + MINUTE, offset=230, attempt=1, last_seen="12:00", host="h", id=id)
+    return runs.presume_lost(
+        run, now=START + MINUTE, offset=230, attempt=1, last_seen="12:00", host="h", id=id
+    )
 
 
 def test_a_sign_of_life_withdraws_a_presumption() -> None:
@@ -244,8 +254,8 @@ def test_a_sign_of_life_withdraws_a_presumption() -> None:
     assert withdrawn is True
     assert run.state is not None
     assert (RUNNING.id, RUNNING.t) == (run.state.id, run.state.t)
-    assert (1, None, True) == (run.run_count, run.end, run.is_open)
-    assert ["PENDING", "RUNNING", "CRASHED"] == [one.type for one in run.history]
+    assert (run.run_count, run.end, run.is_open) == (1, None, True)
+    assert [one.type for one in run.history] == ["PENDING", "RUNNING", "CRASHED"]
 
 
 def test_a_run_that_is_silent_again_and_again_is_presumed_lost_each_time() -> None:
@@ -254,9 +264,9 @@ def test_a_run_that_is_silent_again_and_again_is_presumed_lost_each_time() -> No
     for turn in range(10):
         assert presume(run, f"p{turn}") is True
         assert run.state is not None
-        assert "Lost" == run.state.name
+        assert run.state.name == "Lost"
         assert runs.withdraw_lost(run) is True
-        assert "RUNNING" == run.state.type
+        assert run.state.type == "RUNNING"
     presume(run, "last")
     next_record = row("RUNNING", 231, at=90)
 
@@ -271,7 +281,7 @@ def test_nothing_is_withdrawn_that_was_not_presumed() -> None:
     assert runs.withdraw_lost(ended) is False
     assert runs.withdraw_lost(Run("run", True, START)) is False
     assert runs.withdraw_lost(unknown) is False
-    assert COMPLETED == ended.state
+    assert ended.state == COMPLETED
 
 
 def test_a_run_that_was_asked_to_cancel_and_fell_silent_is_presumed_cancelled() -> None:
@@ -282,12 +292,12 @@ def test_a_run_that_was_asked_to_cancel_and_fell_silent_is_presumed_cancelled() 
 
     assert changed is True
     assert run.state is not None
-    assert ("CANCELLED", "Cancelled", Rank.PRESUMPTION) == (run.state.type, run.state.name, run.state.rank)
+    assert (run.state.type, run.state.name, run.state.rank) == ("CANCELLED", "Cancelled", Rank.PRESUMPTION)
     assert "after it was asked to end" in str(run.state.message)
 
     runs.report(run, COMPLETED)
 
-    assert COMPLETED == run.state
+    assert run.state == COMPLETED
 
 
 def test_a_foreign_client_that_cancels_after_it_asked_is_heard() -> None:
@@ -302,7 +312,7 @@ def test_a_late_running_does_not_reopen_a_run_but_is_counted() -> None:
     """The end came first, the beginning late: the run is over, and it is known that it ran, and how long."""
     run = told([COMPLETED, PENDING, RUNNING])
 
-    assert COMPLETED == run.state
+    assert run.state == COMPLETED
     assert (1, RUNNING.t, 299_000_000) == (run.run_count, run.start, run.running_us)
 
 
@@ -318,8 +328,8 @@ def test_retries_are_counted_and_waiting_is_not_running() -> None:
         ]
     )
 
-    assert (2, 10_000_000) == (run.run_count, run.running_us)
-    assert (START, START + 30_000_000) == (run.start, run.end)
+    assert (run.run_count, run.running_us) == (2, 10_000_000)
+    assert (run.start, run.end) == (START, START + 30_000_000)
 
 
 def test_what_ran_after_the_end_that_stands_is_not_counted() -> None:
@@ -328,19 +338,27 @@ def test_what_ran_after_the_end_that_stands_is_not_counted() -> None:
     run = told([PENDING, RUNNING, forced, row("RUNNING", 400, at=20, name="Retrying")])
 
     assert forced == run.state
-    assert (1, 9_000_000) == (run.run_count, run.running_us)
+    assert (run.run_count, run.running_us) == (1, 9_000_000)
 
 
 def test_a_second_host_whose_clock_is_behind_does_not_run_backwards() -> None:
     """Attempt 1 began at 12:00 here, attempt 2 at 11:59 there: no time is negative."""
-    run = told([row("RUNNING", 200, at=100), row("RUNNING", 200, attempt=2, at=40), row("FAILED", 300, attempt=2, at=45)])
+    run = told(
+        [
+            row("RUNNING", 200, at=100),
+            row("RUNNING", 200, attempt=2, at=40),
+            row("FAILED", 300, attempt=2, at=45),
+        ]
+    )
 
-    assert (2, 5_000_000) == (run.run_count, run.running_us)
+    assert (run.run_count, run.running_us) == (2, 5_000_000)
 
 
 def test_a_report_survives_the_database() -> None:
     """The history is stored as it is encoded; what comes back is the same."""
-    full = StateRow("id", "FAILED", "TimedOut", START, Rank.VERDICT, 2, 77, "It passed …", {"evidence": {"pid": 1}})
+    full = StateRow(
+        "id", "FAILED", "TimedOut", START, Rank.VERDICT, 2, 77, "It passed …", {"evidence": {"pid": 1}}
+    )
     decoded = msgspec.json.decode(msgspec.json.encode([full, PENDING]), type=list[StateRow])
 
     assert [full, PENDING] == decoded

@@ -61,35 +61,37 @@ def test_a_run_begins_pending_and_ends_in_its_own_words() -> None:
     )  # fmt: skip
     flow, task = journal.runs["f"], journal.runs["t"]
 
-    assert ["Pending", "Running", "AllSkipped"] == [row.name for row in flow.history]
-    assert ["Pending", "Running", "Failed"] == [row.name for row in task.history]
-    assert (True, False) == (flow.is_flow, task.is_flow)
-    assert (START, START + 10, START + 90, 80, 1) == (
+    assert [row.name for row in flow.history] == ["Pending", "Running", "AllSkipped"]
+    assert [row.name for row in task.history] == ["Pending", "Running", "Failed"]
+    assert (flow.is_flow, task.is_flow) == (True, False)
+    assert (
         flow.created, flow.start, flow.end, flow.running_us, flow.run_count
-    )  # fmt: skip
-    assert "no" == task.state.message  # type: ignore[union-attr]
-    assert (FLOW, TASK) == (flow.entry, task.entry)
+    ) == (START, START + 10, START + 90, 80, 1)  # fmt: skip
+    assert task.state.message == "no"  # type: ignore[union-attr]
+    assert (flow.entry, task.entry) == (FLOW, TASK)
 
 
 def test_the_first_of_two_ends_stands() -> None:
     """A journal that contradicts itself: what ended has ended, and the history holds both."""
     run = folded([OPENED, FLOW, state("f", "FAILED", 10), state("f", "COMPLETED", 20)]).runs["f"]
 
-    assert "FAILED" == run.state.type  # type: ignore[union-attr]
-    assert ["PENDING", "FAILED", "COMPLETED"] == [row.type for row in run.history]
-    assert START + 10 == run.end
+    assert run.state.type == "FAILED"  # type: ignore[union-attr]
+    assert [row.type for row in run.history] == ["PENDING", "FAILED", "COMPLETED"]
+    assert run.end == START + 10
 
 
 def test_a_verdict_ends_what_was_open_and_yields_to_the_runs_own_word() -> None:
     """Even when that was written after it: the process had been thought dead."""
-    verdict = entries.Verdict("f", START + 30, "CRASHED", "Crashed", "gone", {"evidence": {"signal": "SIGKILL"}})
+    verdict = entries.Verdict(
+        "f", START + 30, "CRASHED", "Crashed", "gone", {"evidence": {"signal": "SIGKILL"}}
+    )
     open_run = folded([OPENED, FLOW, state("f", "RUNNING", 10), verdict]).runs["f"]
     ended = folded([OPENED, FLOW, verdict, state("f", "COMPLETED", 40)]).runs["f"]
 
-    assert ("CRASHED", Rank.VERDICT, False) == (open_run.state.type, open_run.state.rank, open_run.is_open)  # type: ignore[union-attr]
-    assert {"signal": "SIGKILL"} == open_run.state.details["evidence"]  # type: ignore[union-attr,index]
-    assert 20 == open_run.running_us
-    assert "COMPLETED" == ended.state.type  # type: ignore[union-attr]
+    assert (open_run.state.type, open_run.state.rank, open_run.is_open) == ("CRASHED", Rank.VERDICT, False)  # type: ignore[union-attr]
+    assert open_run.state.details["evidence"] == {"signal": "SIGKILL"}  # type: ignore[union-attr,index]
+    assert open_run.running_us == 20
+    assert ended.state.type == "COMPLETED"  # type: ignore[union-attr]
 
 
 def test_a_run_whose_making_was_lost_is_still_shown() -> None:
@@ -97,20 +99,20 @@ def test_a_run_whose_making_was_lost_is_still_shown() -> None:
     journal = folded([OPENED, state("f", "COMPLETED", 20), state("f", "RUNNING", 10)])
     lost = journal.runs["f"]
 
-    assert "COMPLETED" == lost.state.type  # type: ignore[union-attr]
-    assert (None, START + 10) == (lost.entry, lost.created)
+    assert lost.state.type == "COMPLETED"  # type: ignore[union-attr]
+    assert (lost.entry, lost.created) == (None, START + 10)
 
     runs.apply(journal, 9_000, FLOW)
 
-    assert (FLOW, True, START) == (lost.entry, lost.is_flow, lost.created)
-    assert "COMPLETED" == lost.state.type  # type: ignore[union-attr]
+    assert (lost.entry, lost.is_flow, lost.created) == (FLOW, True, START)
+    assert lost.state.type == "COMPLETED"  # type: ignore[union-attr]
 
 
 def test_not_ready_is_the_end_of_a_run_that_never_began() -> None:
     """The contract keeps it under PENDING; nothing more comes of it, so no verdict is due."""
     run = folded([OPENED, TASK, state("t", "PENDING", 5, name="NotReady")]).runs["t"]
 
-    assert (False, 0, None) == (run.is_open, run.run_count, run.start)
+    assert (run.is_open, run.run_count, run.start) == (False, 0, None)
 
 
 def test_the_attempt_is_the_journals() -> None:
@@ -126,14 +128,21 @@ def test_a_second_opening_changes_nothing() -> None:
     other = entries.Open(JOURNAL, START, (9, 9), 99, 99, "boot", "elsewhere", attempt=7)
     journal = folded([OPENED, other])
 
-    assert (OPENED, 1) == (journal.opened, journal.attempt)
+    assert (journal.opened, journal.attempt) == (OPENED, 1)
 
 
 def test_what_is_lost_and_what_is_torn_is_counted() -> None:
     """Nothing goes missing in silence."""
     gone = entries.Exit(START, signal=9)
     journal = folded(
-        [OPENED, None, entries.Missing(START, 3, "the disk is full"), entries.Missing(START, 4, "again"), None, gone]
+        [
+            OPENED,
+            None,
+            entries.Missing(START, 3, "the disk is full"),
+            entries.Missing(START, 4, "again"),
+            None,
+            gone,
+        ]
     )
 
     assert (7, 2, gone) == (journal.missing, journal.torn, journal.exit)
@@ -146,7 +155,7 @@ def test_logs_and_orders_speak_of_no_state() -> None:
          entries.Adopted(START, 1)]
     )  # fmt: skip
 
-    assert {} == journal.runs
+    assert journal.runs == {}
 
 
 def test_the_state_of_a_record_has_the_id_of_its_place() -> None:
@@ -155,4 +164,4 @@ def test_the_state_of_a_record_has_the_id_of_its_place() -> None:
     ids = [[row.id for row in fold(Journal(JOURNAL), split(data)).runs["f"].history] for _ in range(2)]
 
     assert ids[0] == ids[1]
-    assert 2 == len(set(ids[0]))
+    assert len(set(ids[0])) == 2

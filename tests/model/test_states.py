@@ -56,7 +56,7 @@ def test_an_unknown_name_takes_the_colour_of_its_type() -> None:
 
 def test_no_edge_leaves_a_terminal_type() -> None:
     """By its own account a run that ended has ended."""
-    assert [] == [edge for edge in EDGES if edge.before is not None and edge.before.value in TERMINAL]
+    assert [edge for edge in EDGES if edge.before is not None and edge.before.value in TERMINAL] == []
 
 
 def test_every_type_can_be_reached_and_every_open_one_can_be_left() -> None:
@@ -85,7 +85,13 @@ def test_an_edge_has_one_verb_and_one_reason() -> None:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("COMPLETED", "RUNNING"), ("PENDING", "PAUSED"), ("FAILED", "CRASHED"), (None, "RUNNING"), ("PAUSED", "COMPLETED")],
+    [
+        ("COMPLETED", "RUNNING"),
+        ("PENDING", "PAUSED"),
+        ("FAILED", "CRASHED"),
+        (None, "RUNNING"),
+        ("PAUSED", "COMPLETED"),
+    ],
 )
 def test_what_is_not_in_the_law_is_refused(before: str | None, after: str) -> None:
     """The law is the whole of it."""
@@ -98,4 +104,4 @@ def test_the_check_knows_exactly_the_edges() -> None:
     allowed = {(b, a) for b in types for a in types if a is not None and is_allowed(b, a)}
 
     assert {(edge.before and edge.before.value, edge.after.value) for edge in EDGES} == allowed
-    assert transitions.ALLOWED == allowed
+    assert allowed == transitions.ALLOWED

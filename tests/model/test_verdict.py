@@ -46,7 +46,7 @@ def test_the_verdict_names_what_ended_the_process(
     verdict = judge(ending, **known)
 
     assert expected == (verdict.type, verdict.name, verdict.certainty)
-    assert [] == [word for word in words if word not in verdict.message]
+    assert [word for word in words if word not in verdict.message] == []
 
 
 @given(
@@ -77,11 +77,11 @@ def test_no_stack_is_promised_that_is_not_there() -> None:
 def test_signals_have_their_names() -> None:
     """A number means nothing at 3 a.m."""
     assert {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"} == {signal_name(number) for number in FAULTS}
-    assert "signal 1000" == signal_name(1000)
+    assert signal_name(1000) == "signal 1000"
 
 
 def test_evidence_that_was_not_gathered_takes_no_room() -> None:
     """Fields that are missing are absent, not null."""
     import msgspec
 
-    assert b'{"exit_code":1}' == msgspec.json.encode(Evidence(exit_code=1))
+    assert msgspec.json.encode(Evidence(exit_code=1)) == b'{"exit_code":1}'

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -129,7 +127,7 @@ class Spool:
         self.shipped.mkdir(parents=True, exist_ok=True, mode=0o700)
         target = self.shipped / folder.id
         if target.exists():
-            shutil.rmtree(folder.path, ignore_errors=True)
+            _remove(folder)
             return
         folder.path.replace(target)
         for name in ("reserve", "commands"):
@@ -142,7 +140,7 @@ class Spool:
         for folder in self.shipped_folders():
             try:
                 if folder.journal.stat().st_mtime < before:
-                    shutil.rmtree(folder.path, ignore_errors=True)
+                    _remove(folder)
                     pruned += 1
             except OSError:
                 continue
@@ -190,6 +188,17 @@ def is_supervised(folder: Folder) -> bool:
     return False
 
 
+def _remove(folder: Folder) -> None:
+    import shutil  # only supervisors and the command line remove journals
+
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def host_name() -> str:
+    """Return this host's name, as journals tell it."""
+    return os.uname().nodename
+
+
 def boot_id() -> str:
     """Return a text that is another after each boot of this host."""
     try:
@@ -222,7 +231,7 @@ def start_ticks(pid: int) -> int | None:
 def is_alive(header: Open) -> bool:
     """Say whether the process that a journal belongs to still runs on this host."""
     return (
-        header.host == socket.gethostname()
+        header.host == host_name()
         and header.boot == boot_id()
         and start_ticks(header.pid) == header.started
         and not _is_zombie(header.pid)
