@@ -162,7 +162,7 @@ def test_a_file_without_the_profile_in_use_is_told(folder: Path) -> None:
 
     assert load(environ(folder)).server_port == BY_NAME["server_port"].default
 
-    with pytest.raises(SettingError, match="'far'.*default, near.*profile use"):
+    with pytest.raises(SettingError, match=r"'far'.*default, near.*profile use"):
         load(environ(folder, HEADRACE_PROFILE="far"))
 
 
