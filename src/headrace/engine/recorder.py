@@ -12,7 +12,6 @@ import faulthandler
 import logging
 import os
 import pwd
-import socket
 import sys
 import threading
 import time
@@ -152,7 +151,7 @@ class Recorder:
             pid=pid,
             started=_spool.start_ticks(pid) or 0,
             boot=_spool.boot_id(),
-            host=socket.gethostname(),
+            host=_spool.host_name(),
             user=user,
             python=platform.python_version(),
             argv=[str(word) for word in getattr(sys, "argv", [])][:50],

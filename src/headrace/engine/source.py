@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ def version_of(fn: Callable[..., Any]) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def _file_hash(path: str) -> str | None:
+    import hashlib  # 3 ms that importing headrace need not take
+
     try:
         return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
     except OSError:
@@ -29,4 +31,4 @@ def task_key(fn: Callable[..., Any], name: str) -> str:
     qualname = getattr(fn, "__qualname__", type(fn).__qualname__).replace("<locals>.", "")
     code = getattr(inspect.unwrap(fn), "__code__", None)
     content = code.co_code if code is not None else qualname.encode()
-    return f"{qualname}-{hashlib.md5(name.encode() + content, usedforsecurity=False).hexdigest()[:8]}"
+    return f"{qualname}-{zlib.crc32(name.encode() + content):08x}"
