@@ -7,6 +7,7 @@ import click
 from headrace.settings import Settings
 
 from .exits import Code
+from .explain import facts
 from .output import output_option, write_json
 from .session import current
 
@@ -15,39 +16,103 @@ from .session import current
 def group() -> None:
     """Start, watch and stop a server on this machine.
 
-    A script needs no server: its runs are in the home folder's database, and a server started later shows them.
+    A script needs none: its runs are in the home folder's database, and a server started later shows them.
     """
 
 
 @group.command(epilog="Example: headrace server start --background")
-@click.option("--host", help="The address to listen on.  [setting: server_host]")
+@click.option("--host", help="The address to listen on; otherwise the setting server_host.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.  [setting: server_port]"
+    "--port", type=click.IntRange(0, 65535), help="The port, 0 for a free one; otherwise server_port."
 )
 @click.option(
-    "-b", "--background", is_flag=True, help="Go on without this terminal; return when it is healthy."
+    "-b", "--background", is_flag=True, help="Let it go on without this terminal; return once it answers."
 )
 @click.option(
     "--allow-unauthenticated",
     is_flag=True,
-    help="Listen on an address that other machines reach although server_auth_string is not set.",
+    help="Let other machines in although server_auth_string is not set.",
 )
 def start(host: str | None, port: int | None, background: bool, allow_unauthenticated: bool) -> None:
-    """Start a server on this machine's home folder or database_url."""
-    from headrace.server import process  # here: it loads the web framework
+    """Start a server for this home folder; Ctrl-C ends it."""
+    from headrace.server import process  # here: other commands need none of it
 
     settings = _with_address(current().settings, host, port)
-    if background:
-        address = process.start_in_background(settings, allow_unauthenticated=allow_unauthenticated)
-        click.echo(
-            f"A server runs at {address['url']} (pid {address['pid']}). Stop it with: headrace server stop"
-        )
-    else:
+    if not background:
         process.serve(settings, allow_unauthenticated=allow_unauthenticated)
+        return
+    before = process.read_address(settings.home_path)
+    address = process.start_in_background(settings, allow_unauthenticated=allow_unauthenticated)
+    what = "runs already" if address == before else "runs"
+    click.echo(
+        f"A server {what} at {address['url']} (pid {address['pid']}). Stop it with: headrace server stop"
+    )
 
 
 def _with_address(settings: Settings, host: str | None, port: int | None) -> Settings:
-    changed = {
-        name: value for name, value in (("server_host", host), ("server_port", port)) if value is not None
-    }
-    return settings.replace(**changed)
+    given = {"server_host": host, "server_port": port}
+    return settings.replace(**{name: value for name, value in given.items() if value is not None})
+
+
+@group.command(epilog="Example: headrace server status || headrace server start --background")
+@output_option
+def status(output: str) -> int:
+    """Tell whether a server runs for this home folder; exit code 0 when it answers, 3 otherwise."""
+    from headrace.server import process  # as above
+
+    settings = current().settings
+    found = process.status(settings)
+    address = found.address or {}
+    if output == "json":
+        write_json({"running": found.address is not None, "healthy": found.healthy, **address})
+    elif found.address is None:
+        click.echo(f"No server runs for {settings.home_path}. Start one with: headrace server start")
+    else:
+        click.echo(
+            "A server runs." if found.healthy else "A server's process is there, but it does not answer."
+        )
+        facts([("url", address["url"]), ("pid", str(address["pid"])), ("version", address["version"])])
+        if not found.healthy:
+            facts([("log", str(settings.home_path / process.LOG_FILE))])
+    return Code.OK if found.healthy else Code.UNAVAILABLE
+
+
+@group.command(epilog="Example: headrace server stop")
+def stop() -> None:
+    """Stop the server of this home folder; runs go on without it."""
+    from headrace.server import process  # as above
+
+    settings = current().settings
+    address = process.stop(settings)
+    if address is None:
+        click.echo(f"No server runs for {settings.home_path}.")
+    else:
+        click.echo(f"Stopped the server at {address['url']}. Runs go on; their journals keep what happens.")
+
+
+@group.group()
+def database() -> None:
+    """Look after the server's database."""
+
+
+@database.command(epilog="Example: headrace server database upgrade --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only tell whether there is something to do.")
+def upgrade(dry_run: bool) -> None:
+    """Bring the database's tables to the shape this version needs."""
+    from headrace.server.store.database import Database, read_url  # here: a database driver
+
+    settings = current().settings
+    settings.home_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    url = read_url(settings.database_url or None, settings.home_path)
+    opened = Database(url, direct=True)
+    try:
+        shown = url.render_as_string(hide_password=True)
+        if opened.is_current():
+            click.echo(f"The database {shown} is up to date.")
+        elif dry_run:
+            click.echo(f"The database {shown} would be upgraded.")
+        else:
+            opened.migrate()
+            click.echo(f"Upgraded the database {shown}.")
+    finally:
+        opened.close()
