@@ -74,6 +74,7 @@ class Supervisor:
         self._shipper.start()
         if not self._watched.ended:
             self._append(entries.Adopted(self._clock.now_us(), os.getpid()))
+            self._vitals.sample()  # a process may die before the first second is over
             self._listener.start()
             self._watch()
         self._listener.stop()

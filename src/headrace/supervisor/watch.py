@@ -133,5 +133,14 @@ def _status_of_zombie(pid: int) -> int | None:
     fields = stat[stat.rindex(b")") + 2 :].split()
     if fields[0] not in (b"Z", b"X"):
         return None
-    # Field 52. The kernel shows 0 to those who may not trace the process, so 0 tells nothing.
-    return int(fields[49]) or None
+    status = int(fields[49])  # field 52; 0 is also what the kernel shows those who may not trace the process
+    return status if status or _may_trace(pid) else None
+
+
+def _may_trace(pid: int) -> bool:
+    """Say whether the kernel tells us all about a process; asked by a link that it guards in the same way."""
+    try:
+        os.readlink(f"/proc/{pid}/ns/user")
+    except OSError:
+        return False
+    return True
