@@ -1,5 +1,7 @@
 """How arguments reach a flow: bound, fitted to the type hints, and written down."""
 
+# ruff: noqa: UP007, UP045  # the older spellings of hints are tested too
+
 from __future__ import annotations
 
 import dataclasses
@@ -100,7 +102,7 @@ def test_an_object_of_a_class_of_the_users_own_is_handed_over_as_it_is() -> None
         return thing
 
     assert keeps(given) is given
-    with pytest.raises(ParameterTypeError, match="thing: .*Custom"):
+    with pytest.raises(ParameterTypeError, match=r"thing: .*Custom"):
         keeps("no")  # type: ignore[arg-type]
 
 

@@ -93,10 +93,13 @@ _PLAIN = {type(None), int, float, str, bool, bytes}
 def state_of_value(value: Any, now: int) -> State[Any]:
     """Return the final state that a returned value means, by the field's rules.
 
-    A state is taken as it is. A collection of states is Completed when all are, else Cancelled, Paused or
-    Failed, in this order. Everything else is the value of a Completed run.
+    A state is taken as it is, if it is an end. A collection of states is Completed when all are, else Cancelled
+    when one is, else Failed. Everything else is the value of a Completed run.
     """
     if isinstance(value, State):
+        if not value.is_final():
+            told = f"It returned the state {value.name}, which is not an end. {value.message or ''}".rstrip()
+            return State("FAILED", message=told, data=value.data, t=now)
         data = None if value.data is NO_DATA and value.is_completed() else value.data
         return State(value._type, value.name, value.message, data, value.state_details, t=now)
     states = _states_in(value)
@@ -110,8 +113,6 @@ def state_of_value(value: Any, now: int) -> State[Any]:
         return State(
             "CANCELLED", message=f"{group.count('CANCELLED')}/{total} states cancelled.", data=value, t=now
         )
-    if group.any_paused():
-        return State("PAUSED", message=f"{group.count('PAUSED')}/{total} states paused.", data=value, t=now)
     if group.any_failed():
         bad = group.count("FAILED") + group.count("CRASHED")
         return State("FAILED", message=f"{bad}/{total} states failed.", data=value, t=now)

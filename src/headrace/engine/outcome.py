@@ -30,7 +30,7 @@ def hand_over(run: Run, return_state: bool) -> Any:
         return state
     value = run.value
     if isinstance(value, State):
-        return value.result()
+        return (state or value).result()
     return value
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import io
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from ..errors import MissingContextError
 from . import arguments, logs
-from .annotations import Annotation, allow_failure, quote, unmapped
+from .annotations import Annotation, allow_failure, unmapped
 from .driver import drive
 from .flow import Hook, NameMaker, check_definition, check_hooks, doc_of, merge_options, name_of, runner_for
 from .futures import HeadraceFuture, HeadraceFutureList
@@ -297,9 +298,7 @@ class Task(Generic[P, R]):
                 "deferred=True needs task workers, which Headrace does not have yet. Leave it out."
             )
         calls = _spread(self, self.bind(args, kwargs))
-        futures: HeadraceFutureList[Any] = HeadraceFutureList(
-            self._submit(*arguments.spread(self.signature, values), wait_for) for values in calls
-        )
+        futures: HeadraceFutureList[Any] = HeadraceFutureList(self._submit(*call, wait_for) for call in calls)
         if return_state:
             futures.wait()
             return [future.state for future in futures]
@@ -423,26 +422,15 @@ def _simple_arity(signature: inspect.Signature) -> range:
     return range(required, len(signature.parameters) + 1)
 
 
-def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the arguments of each run of a map, by parameter name."""
-    constant: dict[str, Any] = {}
-    mapped: dict[str, list[Any]] = {}
-    defaults = task_.signature.parameters
-    for name, value in values.items():
-        kind = defaults[name].kind
-        wrap = allow_failure if isinstance(value, allow_failure) else None
-        inner = value.unwrap() if wrap else value
-        if isinstance(inner, HeadraceFuture):
-            inner = inner.result()
-        if isinstance(inner, unmapped):
-            constant[name] = inner.unwrap()
-        elif isinstance(inner, quote) or not _is_iterable(inner) or value is defaults[name].default:
-            constant[name] = value
-        elif kind is inspect.Parameter.VAR_KEYWORD:
-            constant[name] = inner
-        else:
-            mapped[name] = [wrap(item) for item in inner] if wrap else list(inner)
-    lengths = {name: len(items) for name, items in mapped.items()}
+def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Return the positional and keyword arguments of each run of a map."""
+    places = _places(task_.signature, values)
+    mapped: dict[Place, list[Any]] = {}
+    for place, value in places.items():
+        items = _items(value, task_.signature.parameters[place[0]].default)
+        if items is not None:
+            mapped[place] = items
+    lengths = {_place_name(place): len(items) for place, items in mapped.items()}
     if not lengths:
         raise ValueError(
             f"{task_.name}.map() was given nothing to map over. Hand it at least one list, or use submit()."
@@ -452,12 +440,64 @@ def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[dict[str, Any
         raise ValueError(
             f"{task_.name}.map() was given iterables of different lengths ({told}). Mark constants with unmapped()."
         )
-    count = next(iter(lengths.values()))
-    return [{**constant, **{name: items[i] for name, items in mapped.items()}} for i in range(count)]
+    constant = {
+        place: value.unwrap() if isinstance(value, unmapped) else value for place, value in places.items()
+    }
+    return [
+        _gather(task_.signature, {**constant, **{place: items[i] for place, items in mapped.items()}})
+        for i in range(next(iter(lengths.values())))
+    ]
+
+
+Place = tuple[str, Any]
+"""Where an argument goes: its parameter, and which of the values of ``*args`` or ``**kwargs``, else ``None``."""
+
+
+def _places(signature: inspect.Signature, values: dict[str, Any]) -> dict[Place, Any]:
+    """Return a call's arguments one by one, those of ``*args`` and ``**kwargs`` too."""
+    found: dict[Place, Any] = {}
+    for name, value in values.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            found |= {(name, number): item for number, item in enumerate(value)}
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            found |= {(name, key): item for key, item in value.items()}
+        else:
+            found[name, None] = value
+    return found
+
+
+def _place_name(place: Place) -> str:
+    name, inner = place
+    return name if inner is None else str(inner) if isinstance(inner, str) else f"{name}[{inner}]"
+
+
+def _gather(signature: inspect.Signature, places: dict[Place, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return one call's arguments, put together again."""
+    values: dict[str, Any] = {}
+    for (name, inner), value in places.items():
+        if inner is None:
+            values[name] = value
+        elif isinstance(inner, str):
+            values.setdefault(name, {})[inner] = value
+        else:
+            values.setdefault(name, []).append(value)
+    return arguments.spread(signature, values)
+
+
+def _items(value: Any, default: Any) -> list[Any] | None:
+    """Return what an argument of a map is spread into, or ``None`` when it goes whole to each run."""
+    wrap = allow_failure if isinstance(value, allow_failure) else None
+    inner = value.unwrap() if wrap else value
+    if isinstance(inner, HeadraceFuture):
+        inner = inner.result()
+    if isinstance(inner, Annotation) or not _is_iterable(inner) or value is default:
+        return None
+    return [wrap(item) for item in inner] if wrap else list(inner)
 
 
 def _is_iterable(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, bytearray, Annotation, dict))
+    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes, bytearray, io.IOBase))
 
 
 @overload
