@@ -18,7 +18,7 @@ from typing import TypeVar
 from .client.port import Command, JournalPort
 from .client.where import Location, locate
 from .errors import ServerUnavailable
-from .journal.spool import Folder, Spool, try_lock
+from .journal.spool import Folder, Lock, Spool, try_lock
 from .settings import Settings, load
 
 _LOOK_FOR_SERVER_SECONDS = 2.0
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     pidfd = int(arguments[arguments.index("--pidfd") + 1]) if "--pidfd" in arguments else None
     _stand_apart(detach="--detach" in arguments, keep=pidfd)
     folder = Folder(Path(arguments[0]))
-    lock = try_lock(folder)
+    lock = _take(folder)
     if lock is None:
         return  # another companion has it: it was started twice
     from .supervisor.loop import supervise  # after the lock: the loser of a race should cost little
@@ -111,6 +111,16 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         log(f"ended by {type(error).__name__}: {error}")
         raise
+
+
+def _take(folder: Folder) -> Lock | None:
+    """Take a journal's lock; whoever only looks whether it is held has it for some microseconds."""
+    for _ in range(10):
+        lock = try_lock(folder)
+        if lock is not None or not folder.path.exists():
+            return lock
+        time.sleep(0.02)
+    return None
 
 
 class _Log:
