@@ -118,7 +118,35 @@ def test_a_password_in_the_databases_url_is_not_shown(
 ) -> None:
     """Neither when the database cannot be reached."""
     monkeypatch.setenv("HEADRACE_DATABASE_URL", "postgresql://ada:hunter2@127.0.0.1:9/x")
-    done = headrace("server", "database", "upgrade", timeout=60)
+    for command in (("server", "database", "upgrade"), ("flow-run", "ls")):
+        done = headrace(*command, timeout=60)
+        assert done.code == 1
+        assert "HEADRACE_DATABASE_URL" in done.err
+        assert "hunter2" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "command", [("flow-run", "ls"), ("config", "set", "record=false"), ("journal", "ship")]
+)
+def test_a_home_that_cannot_be_one_is_told(
+    headrace: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """With its path and the variable."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "file"))
+    done = headrace(*command)
 
     assert done.code == 1
-    assert "hunter2" not in done.out + done.err
+    assert str(tmp_path / "file") in done.err
+    assert "HEADRACE_HOME" in done.err
+
+
+def test_a_database_that_is_none_is_told(headrace: Headrace, home: Path) -> None:
+    """And left as it is."""
+    home.mkdir()
+    (home / "headrace.db").write_text("no database " * 100)
+    done = headrace("flow-run", "ls")
+
+    assert done.code == 1
+    assert "not a database" in done.err
+    assert (home / "headrace.db").read_text().startswith("no database")

@@ -126,14 +126,28 @@ def _tell(error: Exception, *, traceback: bool) -> int:
         import traceback as printer  # here: rarely asked for
 
         printer.print_exception(error)
-    if isinstance(error, HeadraceError):
-        click.echo(f"Error: {error}", err=True)
-    else:
-        click.echo(
-            f"Error: this should not happen: {type(error).__name__}: {error}\n"
-            "Run the same command as `headrace --traceback ...` and report what it prints.",
-            err=True,
-        )
+    click.echo(f"Error: {_sentence(error)}", err=True)
     if isinstance(error, ServerUnavailable):
         return Code.UNAVAILABLE
     return Code.USAGE if isinstance(error, SettingError) else Code.FAILED
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, HeadraceError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}. The home folder is set by HEADRACE_HOME."
+    # By its name: the database's library is loaded only where one was opened.
+    if (
+        type(error).__module__.startswith("sqlalchemy")
+        and (cause := getattr(error, "orig", None)) is not None
+    ):
+        why = " ".join(str(cause).split())
+        return (
+            f"The database cannot be used: {why}. It is named by HEADRACE_DATABASE_URL, otherwise it is headrace.db "
+            "in the home folder."
+        )
+    return (
+        f"this should not happen: {type(error).__name__}: {error}\n"
+        "Run the same command as `headrace --traceback ...` and report what it prints."
+    )

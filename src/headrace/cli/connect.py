@@ -31,7 +31,8 @@ def _embedded(settings: Settings) -> Connection:
 
     database = Database.open(settings.database_url or None, settings.home_path, direct=True)
     transport = InProcessTransport(create_app(settings, database, services=False))
-    return Connection(settings, EMBEDDED_URL, transport=transport, on_close=database.close)
+    name = f"the database in {settings.home_path}"
+    return Connection(settings, EMBEDDED_URL, transport=transport, name=name, on_close=database.close)
 
 
 def recover_first(settings: Settings) -> None:

@@ -29,7 +29,7 @@ _REPEATABLE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
 class Connection:
     """Requests to one server, over the network or, with ``transport``, in this process. Thread-safe.
 
-    ``url`` is the API's base URL. A request that got no answer is tried again when asking twice does no harm
+    ``url`` is the API's base URL; ``name`` is what errors call the server instead. A request that got no answer is tried again when asking twice does no harm
     (``repeatable``: reads, PUT and DELETE unless told), and when the connection could not be made at all but
     worked before: a server that restarts comes back, one that never was there will not.
 
@@ -43,11 +43,13 @@ class Connection:
         url: str,
         *,
         transport: httpx.BaseTransport | None = None,
+        name: str | None = None,
         on_close: Callable[[], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.url = url.rstrip("/")
+        self._name = name or f"the server at {self.url}"
         self._advice = advice_on(settings)
         self._max_retries = settings.client_max_retries
         self._on_close = on_close
@@ -127,14 +129,14 @@ class Connection:
         except httpx.TransportError as error:
             unmade = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
             if last or not (self._answered if unmade else repeatable):
-                raise unanswered(error, self.url, self._advice) from error
+                raise unanswered(error, self._name, self._advice) from error
             return 0.0
         self._answered = True
         if response.is_success:
             return response
         if response.status_code in RETRIED and not last:
             return _retry_after(response)
-        raise refused(response, self.url, self._advice)
+        raise refused(response, self._name, self._advice)
 
     def _delay(self, attempt: int, at_least: float) -> float:
         """Return seconds: doubling, spread over [half, whole] so that clients do not come back together."""
@@ -146,7 +148,7 @@ class Connection:
             return None
         body = decoded(response)
         if isinstance(body, str) and "json" not in response.headers.get("content-type", ""):
-            raise not_the_api(response, self.url, self._advice)
+            raise not_the_api(response, self._name, self._advice)
         return body
 
 

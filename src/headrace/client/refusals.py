@@ -12,26 +12,27 @@ PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Statuses that say nothing against the request itself: the same one may do later."""
 
 
-def unanswered(error: httpx.TransportError, url: str, advice: str) -> ServerUnavailable:
-    """Return the error for a request that got no answer; ``advice`` says where the URL comes from."""
-    return ServerUnavailable(f"No answer from the server at {url}: {_reason(error)}. {advice}")
+def unanswered(error: httpx.TransportError, server: str, advice: str) -> ServerUnavailable:
+    """Return the error for a request that got no answer; ``advice`` says where the server's URL comes from."""
+    return ServerUnavailable(f"No answer from {server}: {_reason(error)}. {advice}")
 
 
-def refused(response: httpx.Response, url: str, advice: str) -> ApiError:
-    """Return the error for an answer of status 3xx to 5xx."""
+def refused(response: httpx.Response, server: str, advice: str) -> ApiError:
+    """Return the error for an answer of status 3xx to 5xx; ``server`` is what people call it."""
+    named = server[0].upper() + server[1:]
     body = decoded(response)
     status = response.status_code
     asked = f"{response.request.method} {response.request.url.path}"
     if status in PASSING:
         return ServerUnavailable(
-            f"The server at {url} cannot answer now (status {status} to {asked}{_because(body)}). "
+            f"{named} cannot answer now (status {status} to {asked}{_because(body)}). "
             "Try again in a moment; if it stays so, look at the server's log.",
             status=status,
             body=body,
         )
     if status in (401, 403):
         return ApiError(
-            f"The server at {url} does not let us in (status {status} to {asked}). Set HEADRACE_API_AUTH_STRING to "
+            f"{named} does not let us in (status {status} to {asked}). Set HEADRACE_API_AUTH_STRING to "
             "user:password, or HEADRACE_API_KEY, as the server's owner told you.",
             status=status,
             body=body,
@@ -39,20 +40,20 @@ def refused(response: httpx.Response, url: str, advice: str) -> ApiError:
     if 300 <= status < 400:
         target = response.headers.get("location", "another address")
         return ApiError(
-            f"The server at {url} sends us on to {target}. Set HEADRACE_API_URL to the address that answers itself.",
+            f"{named} sends us on to {target}. Set HEADRACE_API_URL to the address that answers itself.",
             status=status,
             body=body,
         )
     if status == 404 and not isinstance(body, dict):
-        return not_the_api(response, url, advice)
+        return not_the_api(response, server, advice)
     kind = {404: ObjectNotFound, 409: ObjectAlreadyExists}.get(status, ApiError)
     return kind(f"{asked} was refused with status {status}{_because(body)}.", status=status, body=body)
 
 
-def not_the_api(response: httpx.Response, url: str, advice: str) -> ApiError:
+def not_the_api(response: httpx.Response, server: str, advice: str) -> ApiError:
     """Return the error for an answer that no server of ours would give."""
     return ApiError(
-        f"What answers at {url} is not a Headrace API (status {response.status_code} to "
+        f"What answers for {server} is not a Headrace API (status {response.status_code} to "
         f"{response.request.method} {response.request.url.path}). The URL usually ends in /api. {advice}",
         status=response.status_code,
         body=response.text[:1000],
