@@ -1,0 +1,1 @@
+"""What Headrace costs, measured: one file a measurement, each beside its floor and beside Prefect."""
