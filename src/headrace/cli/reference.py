@@ -70,11 +70,11 @@ def _body(command: click.Command, context: click.Context) -> Iterator[str]:
     yield ""
     yield f"    {context.command_path} {' '.join(command.collect_usage_pieces(context))}"
     yield ""
-    options = [record for p in command.params if (record := p.get_help_record(context)) is not None]
+    options = [p.get_help_record(context) for p in command.params if isinstance(p, click.Option)]
     if options:
         yield "| option | meaning |"
         yield "| --- | --- |"
-        for names, meaning in options:
+        for names, meaning in filter(None, options):
             yield f"| `{_cell(names)}` | {_cell(meaning)} |"
         yield ""
     if command.epilog:
