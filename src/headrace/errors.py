@@ -185,9 +185,14 @@ class TerminationSignal(BaseException):
     """The run was told to end, by a cancel or by SIGTERM.
 
     It derives from ``BaseException`` so that a flow's ``except Exception`` cannot swallow it; a
-    ``finally`` or ``except BaseException`` may clean up and should raise it again.
+    ``finally`` or ``except BaseException`` may clean up and should raise it again. ``cancelled`` says whether
+    somebody asked for it; ``who`` and ``at`` (ISO 8601) then say who did and when, as far as that is known.
     """
 
-    def __init__(self, reason: str, *, cancelled: bool) -> None:
+    def __init__(
+        self, reason: str, *, cancelled: bool, who: str | None = None, at: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.cancelled = cancelled
+        self.who = who
+        self.at = at

@@ -136,6 +136,8 @@ def failure(run: Run, error: BaseException) -> State[Any]:
         return State("CANCELLED", "Interrupted", "Interrupted by Ctrl-C.", error, t=now)
     if isinstance(error, TerminationSignal):
         if error.cancelled:
+            asked = {"asked_by": error.who, "asked_at": error.at}
+            details["evidence"] |= {name: value for name, value in asked.items() if value}
             return State("CANCELLED", None, str(error), error, details, t=now)
         details["evidence"] |= {"signal": "SIGTERM", "certainty": "certain"}
         return State("CRASHED", "Terminated", str(error), error, details, t=now)

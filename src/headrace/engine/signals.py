@@ -66,9 +66,10 @@ def _why(run: Run) -> TerminationSignal:
         return TerminationSignal(
             "Ended by SIGTERM from outside; nobody had asked for a cancel.", cancelled=False
         )
-    who = f" by {command['who']}" if command.get("who") else ""
+    who, at = command.get("who"), command.get("at")
+    by = f" by {who}" if who else ""
     return TerminationSignal(
-        f"Cancelled as asked{who} at {command.get('at', 'an unknown time')}.", cancelled=True
+        f"Cancelled as asked{by} at {at or 'an unknown time'}.", cancelled=True, who=who, at=at
     )
 
 

@@ -27,8 +27,8 @@ router = APIRouter(prefix="/journals", tags=["Journals"])
 LONGEST_WAIT_S = 60.0
 """How long a poll may wait; supervisors ask for 25 s, which is under every proxy's limit."""
 
-LOOK_EVERY_S = 1.0
-"""How often the table is asked for commands that another server process took in."""
+POLLS_A_LEASE = 2
+"""Each answer asks for the next poll, and only that shows life: an open connection may lead nowhere."""
 
 _UNPACK = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS, "x-gzip": zlib.MAX_WBITS | 16}
 
@@ -100,10 +100,14 @@ async def read_commands(
     after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     wait: Annotated[float, Query(ge=0)] = 0.0,
 ) -> Response:
-    """Return commands newer than ``after``, waiting up to ``wait`` seconds for one; it is a sign of life."""
+    """Return commands newer than ``after``, waiting up to ``wait`` seconds for one; it is a sign of life.
+
+    It waits for half a lease at most, so that a journal whose process lives is always heard of within one.
+    """
     at, journal = context(request), str(id)
     at.saw(journal, at.now_us())
-    deadline = asyncio.get_running_loop().time() + min(wait, LONGEST_WAIT_S)
+    longest = min(LONGEST_WAIT_S, at.settings.server_lease_seconds / POLLS_A_LEASE)
+    deadline = asyncio.get_running_loop().time() + min(wait, longest)
     with at.bells.waiting(journal) as bell:
         while True:
             bell.clear()
