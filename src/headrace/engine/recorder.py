@@ -202,8 +202,8 @@ def _wait_until_shipped(folder: _spool.Folder, seconds: float) -> None:
     while time.monotonic() < deadline:
         if folder.shipped() >= size:
             return
-        if not _spool.is_supervised(folder):
-            break
+        if folder.is_adopted() and not _spool.is_supervised(folder):
+            break  # its supervisor has come and gone: nobody ships any more
         time.sleep(0.05)
     left = size - folder.shipped()
     if left > 0:

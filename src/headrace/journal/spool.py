@@ -64,13 +64,17 @@ class Folder(NamedTuple):
         """Mark that a supervisor has come: from now on a free lock means that it has died."""
         (self.path / "adopted").touch()
 
+    def is_adopted(self) -> bool:
+        """Say whether a supervisor has come, dead by now or not."""
+        return (self.path / "adopted").exists()
+
     def awaits_supervisor(self, seconds: float, now: float) -> bool:
         """Say whether the journal is so young that its own supervisor is still to come.
 
         Only that one was handed a way to see how the process ended; nobody should come before it.
         """
         try:
-            return not (self.path / "adopted").exists() and now - self.journal.stat().st_mtime < seconds
+            return not self.is_adopted() and now - self.journal.stat().st_mtime < seconds
         except OSError:
             return False
 
