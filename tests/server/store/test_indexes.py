@@ -1,0 +1,63 @@
+"""The queries that a large database is asked all day walk an index: nothing is scanned, nothing is sorted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Select, select
+
+from headrace.server.store.database import Database
+from headrace.server.store.tables import began_us, flow_runs, journals, log_chunks, task_runs
+
+from ..journals import JOURNAL, NOW, an_id
+
+f, t = flow_runs.c, task_runs.c
+FAILED = f.state_type == "FAILED"
+HOT: dict[str, Select[Any]] = {
+    "newest by id": select(f.id).order_by(f.id.desc()),
+    "newest by id of a state": select(f.id).where(FAILED).order_by(f.id.desc()),
+    "newest by start": select(f.id).order_by(began_us.desc()),
+    "newest by start of a state": select(f.id).where(FAILED).order_by(began_us.desc()),
+    "newest by start of a state's name": select(f.id).where(f.state_name == "Lost").order_by(began_us.desc()),
+    "newest by start of a flow": select(f.id).where(f.flow_id == an_id(1)).order_by(began_us.desc()),
+    "newest by expected start": select(f.id).order_by(f.expected_start_us.desc()),
+    "newest by expected start of a state": select(f.id).where(FAILED).order_by(f.expected_start_us.desc()),
+    "next by expected start of a state": select(f.id).where(FAILED).order_by(f.expected_start_us),
+    "last ended": select(f.id).where(f.end_us.is_not(None)).order_by(f.end_us.desc()),
+    "by name": select(f.id).order_by(f.name),
+    "a run by its name": select(f.id).where(f.name == "brisk-otter"),
+    "a subflow by its stand-in": select(f.id).where(f.parent_task_run_id == an_id(1)),
+    "children": select(f.id).where(f.parent_flow_run_id == an_id(1)),
+    "by idempotency key": select(f.id).where(f.flow_id == an_id(1), f.idempotency_key == "x"),
+    "task runs of a flow run": select(t.id).where(t.flow_run_id == an_id(1)).order_by(t.id),
+    "newest task runs": select(t.id).order_by(t.expected_start_us.desc()),
+    "open flow runs of a journal": select(f.id).where(f.journal_id == JOURNAL, f.end_us.is_(None)),
+    "open task runs of a journal": select(t.id).where(t.journal_id == JOURNAL, t.end_us.is_(None)),
+    "lapsed leases": select(journals.c.id).where(
+        journals.c.leased, journals.c.closed_us.is_(None), journals.c.last_seen_us < NOW
+    ),
+    "a flow run's log": select(log_chunks.c.id)
+    .where(log_chunks.c.flow_run_id == an_id(1))
+    .order_by(log_chunks.c.first_us),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("query", HOT.values(), ids=HOT.keys())
+def test_a_hot_query_walks_an_index(query: Select[Any], home: Path) -> None:
+    """SQLite's own plan says so; no table is read from one end to the other, and nothing is sorted."""
+    database = Database.open("", home)
+    text = query.limit(50).compile(dialect=database._readers.dialect, compile_kwargs={"literal_binds": False})
+    processed = text.construct_params()
+    values = tuple(
+        text._bind_processors[n](processed[n]) if n in text._bind_processors else processed[n]
+        for n in text.positiontup or ()
+    )
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+    database.close()
+    steps = [str(row[-1]) for row in plan]
+
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+    assert not [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
