@@ -27,7 +27,7 @@ Text = Annotated[str, AfterValidator(_refuse_nul)]
 Message = Annotated[str, AfterValidator(mend)]
 """What a run says (a log line, a state's message): NUL characters are replaced."""
 
-FlowName = Annotated[Text, Field(pattern="^[^/%&><]+$")]
+FlowName = Annotated[str, Field(pattern="^[^/%&><]+$"), AfterValidator(_refuse_nul)]
 """A flow's name; the characters that would break a URL are refused."""
 
 BigInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from headrace.model.resolve import HISTORY_LIMIT, Rank, StateRow, merge_history, strength_of
 from headrace.model.runs import Run, report
 from headrace.model.states import TERMINAL
-from headrace.server.store import flow_runs, history, journals, task_runs
+from headrace.server.store import flow_runs, history, journals, run_json, task_runs
 
 from .bookkeeping import Times, enter
 from .rules import Answer, Facts, Proposal, decide, time_of
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
     def to_json(self) -> Json:
         """Return the contract's OrchestrationResult."""
         return {
-            "state": history.state_json(self.state) if self.state else None,
+            "state": run_json.state(self.state) if self.state else None,
             "status": self.answer.status,
             "details": self.answer.details(),
         }

@@ -23,6 +23,27 @@ SOURCES: dict[int, tuple[str, str]] = {
 """``{rank: (its word, who speaks so)}``"""
 
 
+_DETAILS: Json = {
+    **dict.fromkeys(
+        (
+            "flow_run_id", "task_run_id", "child_flow_run_id", "scheduled_time", "cache_key", "cache_expiration",
+            "pause_timeout", "pause_key", "run_input_keyset", "refresh_cache", "retriable", "transition_id",
+            "task_parameters_id", "traceparent", "deployment_concurrency_lease_id",
+        )
+    ),
+    "deferred": False,
+    "untrackable_result": False,
+    "pause_reschedule": False,
+}  # fmt: skip
+
+
+def state(row: StateRow) -> Json:
+    """Return the contract's State with every field of its details; most are not kept, being as usual."""
+    answer = state_json(row)
+    answer["state_details"] = {**_DETAILS, **answer["state_details"]}
+    return answer
+
+
 def moment(value_us: int | None) -> str | None:
     """Return the contract's text of a moment, or ``None``."""
     return None if value_us is None else iso(value_us)
@@ -30,7 +51,7 @@ def moment(value_us: int | None) -> str | None:
 
 def shared(row: Mapping[str, Any], now_us: int) -> Json:
     """Return the fields that tell a run's state and times."""
-    state = state_of(row)
+    now = state_of(row)
     running_us = row["running_us"]
     since = row["running_since_us"]
     so_far_us = running_us + (max(0, now_us - since) if since is not None else 0)
@@ -40,10 +61,10 @@ def shared(row: Mapping[str, Any], now_us: int) -> Json:
         "name": row["name"],
         "tags": row["tags"] or [],
         "labels": row["labels"] or {},
-        "state_id": state.id if state else None,
+        "state_id": now.id if now else None,
         "state_type": row["state_type"],
         "state_name": row["state_name"],
-        "state": state_json(state) if state else None,
+        "state": state(now) if now else None,
         "run_count": row["run_count"],
         "expected_start_time": moment(row["expected_start_us"]),
         "next_scheduled_start_time": moment(row["next_scheduled_us"]),
@@ -67,11 +88,11 @@ def _late_us(row: Mapping[str, Any], now_us: int) -> int:
 
 def history_json(row: Mapping[str, Any]) -> list[Json]:
     """Return a run's states, oldest first, each with who said so."""
-    return [_entry(state) for state in history_of(row)]
+    return [_entry(one) for one in history_of(row)]
 
 
-def _entry(state: StateRow) -> Json:
-    rank, source = SOURCES[state.rank]
-    entry = state_json(state)
+def _entry(one: StateRow) -> Json:
+    rank, source = SOURCES[one.rank]
+    entry = state_json(one)
     del entry["data"]  # a result's record: only the state that stands is asked for it
-    return {**entry, "rank": rank, "source": source, "attempt": state.attempt}
+    return {**entry, "rank": rank, "source": source, "attempt": one.attempt}

@@ -8,7 +8,8 @@ from typing import Any, cast
 from sqlalchemy import Table, or_, select
 from sqlalchemy.engine import Connection
 
-from .history import history_of, state_json
+from . import run_json
+from .history import history_of
 from .tables import flow_runs, journals, task_runs
 
 Json = dict[str, Any]
@@ -36,7 +37,7 @@ def find_of_task_runs(connection: Connection, id: str) -> Json | None:
 
 def _of(connection: Connection, table: Table, id: str) -> list[Json]:
     row = connection.execute(select(table).where(table.c.id == id)).mappings().first()
-    return [state_json(state) for state in history_of(cast("Mapping[str, Any]", row))] if row else []
+    return [run_json.state(state) for state in history_of(cast("Mapping[str, Any]", row))] if row else []
 
 
 def _find(connection: Connection, table: Table, id: str) -> Json | None:
@@ -48,5 +49,5 @@ def _find(connection: Connection, table: Table, id: str) -> Json | None:
     for row in connection.execute(select(table).where(mine)).mappings():
         for state in history_of(cast("Mapping[str, Any]", row)):
             if state.id == id:
-                return state_json(state)
+                return run_json.state(state)
     return None

@@ -19,15 +19,19 @@ class ConcurrencyLeaseHolder(BaseModel):
     id: UUID
 
 
-class SlotsWanted(BaseModel):
-    """Which slots are asked for."""
-
+class _Slots(BaseModel):
     names: list[Text] = Field(min_length=1)
     slots: int = Field(gt=0)
     mode: Literal["concurrency", "rate_limit"] = "concurrency"
 
 
-class SlotsWantedWithLease(SlotsWanted):
+class SlotsWanted(_Slots):
+    """Which slots are asked for."""
+
+    create_if_missing: bool | None = None
+
+
+class SlotsWantedWithLease(_Slots):
     """Which slots are asked for, until when, by whom."""
 
     lease_duration: float = Field(default=300, ge=60, le=86_400)
