@@ -97,19 +97,21 @@ class Stage:
                 process.kill()
                 process.wait()
 
-    def until(self, found: Callable[[], T], what: str, script: Script | None = None) -> T:
+    def until(self, found: Callable[[], T | None], what: str, script: Script | None = None) -> T:
         """Return what ``found`` returns once it is true.
 
         Raises:
             Unearned: it was not within ``PATIENCE_S``; the text says what was waited for.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while not (value := found()):
+        while True:
+            value = found()
+            if value:
+                return value
             if time.monotonic() > deadline:
                 said = f" The script said:\n{script.last_output()}" if script is not None else ""
                 raise Unearned(f"Waited {PATIENCE_S:.0f} s for {what}, and it did not happen.{said}")
             time.sleep(_LOOK_S)
-        return value
 
     def ended(self, run: str, script: Script) -> Json:
         """Wait until the end of a flow run is on record and return the run as the REST API gives it."""
@@ -121,7 +123,7 @@ class Stage:
                 return None
             return found if found.get("state_type") in TERMINAL else None
 
-        return self.until(look, f"the end of flow run {run} to be on record", script) or {}
+        return self.until(look, f"the end of flow run {run} to be on record", script)
 
     def task_runs(self, run: str) -> list[Json]:
         """Return a flow run's task runs."""

@@ -12,6 +12,13 @@ from pathlib import Path
 
 from headrace import flow, task
 
+try:
+    import lzma  # noqa: F401  # a Python may be built without it; it packs smaller, and takes its time
+
+    METHOD = zipfile.ZIP_LZMA
+except ImportError:
+    METHOD = zipfile.ZIP_DEFLATED
+
 
 @task(task_run_name="compress {module.stem}")
 def compress(archive: zipfile.ZipFile, module: Path) -> int:
@@ -28,7 +35,7 @@ def archive_library(target: Path = Path("archive.zip")) -> int:
     modules = sorted([*library.glob("*.py"), *library.glob("*/*.py")])
     print(f"{len(modules)} modules to compress")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_LZMA) as archive:
+    with zipfile.ZipFile(target, "w", METHOD) as archive:
         total = sum(compress(archive, module) for module in modules)
     print(f"{total:,} bytes")
     return total

@@ -23,10 +23,9 @@ def play(stage: Stage) -> None:
         script = stage.play(SCRIPT, url)
         outer = stage.ended(stage.shown[-1], script)
     inner = _child(stage, outer)
-    task = next((t for t in stage.task_runs(inner["id"])), None)
-    require(task is not None, f"Flow run {inner['name']} has no task run on record.")
-    assert task is not None
-    for run, kind in ((outer, "flow run"), (inner, "flow run"), (task, "task run")):
+    tasks = stage.task_runs(inner["id"])
+    require(len(tasks) == 1, f"Flow run {inner['name']} had one task run; {len(tasks)} are on record.")
+    for run, kind in ((outer, "flow run"), (inner, "flow run"), (tasks[0], "task run")):
         cause = _root_cause(expect(run, "FAILED", kind.capitalize()))
         require("409" in cause, f"{kind.capitalize()} {run['name']} does not name the 409, but {cause!r}.")
         say(state_line(run, kind))

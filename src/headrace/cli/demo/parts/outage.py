@@ -37,7 +37,15 @@ class Server(NamedTuple):
 def play(stage: Stage) -> None:
     """Kill the server while lines arrive, let the flow go on without it, start it again, and count."""
     first = start_server(stage, port=0)
-    script = stage.play(SCRIPT, str(_BLOCKS), str(_READINGS), HEADRACE_API_URL=first.url)
+    script = stage.play(
+        SCRIPT,
+        str(_BLOCKS),
+        str(_READINGS),
+        HEADRACE_API_URL=first.url,
+        # Should the demo be interrupted, nobody waits for a server that does not come back; the next command
+        # on this host ships what is left.
+        HEADRACE_SHIP_PATIENCE="60",
+    )
     run_id = stage.shown[-1]
     stage.until(lambda: len(stage.messages(run_id)) >= _LINES // 10, "lines to be on record", script)
     first.process.kill()
