@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -138,6 +141,24 @@ def test_a_killed_script_is_shown_as_crashed(script: Script, inside: Headrace) -
 
     assert "SIGKILL" in shown or "ended without reporting" in shown
     assert "before the gate" in shown
+
+
+def test_a_run_that_is_killed_with_its_supervisor_is_watched_to_its_end(script: Script, home: Path) -> None:
+    """Nobody is left to tell, so who watches takes the journal up."""
+    (spool,) = (home / "spool").iterdir()
+    records = [json.loads(line) for line in (spool / "journal.jsonl").read_text().splitlines()]
+    supervisor = next(record["pid"] for record in records if record["k"] == "adopted")
+    with follow("flow-run", "watch", "patient-crane") as watch:
+        assert watch.stdout is not None
+        assert "patient-crane" in watch.stdout.readline()
+        os.kill(supervisor, signal.SIGKILL)
+        script.process.kill()
+        script.process.wait()
+        after = watch.stdout.read()
+        code = watch.wait(DEADLINE_S)
+
+    assert "Lost" in after
+    assert code == 4
 
 
 def test_a_living_journal_is_listed_as_running(script: Script, inside: Headrace) -> None:

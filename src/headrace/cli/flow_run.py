@@ -187,8 +187,7 @@ def _follow_logs(connection: Connection, run: Json, filters: Json, tail: int | N
         if latest is not None:
             oldest = latest - timedelta(seconds=2 * _LATE_S)
             seen = {id: when for id, when in seen.items() if when >= oldest}
-        time.sleep(_POLL_S)
-        run = calls.flow_run(connection, run["id"])
+        run = _next_look(run)
 
 
 def _when(line: Json) -> datetime:
@@ -209,11 +208,19 @@ def watch(run: str) -> int:
         _tell_states(found, told)
         if found.get("state_type") in TERMINAL:
             return OF_STATE[found["state_type"]]
-        time.sleep(_POLL_S)
-        try:
-            found = calls.flow_run(connection, found["id"])
-        except ObjectNotFound as error:
-            raise Refusal(f"Flow run {found['id']} was deleted while it was watched.") from error
+        found = _next_look(found)
+
+
+def _next_look(run: Json) -> Json:
+    """Wait a little and return the run as it is then."""
+    session = current()
+    time.sleep(_POLL_S)
+    # The run and its supervisor may both be killed while somebody watches: then nobody else would tell its end.
+    session.look_again()
+    try:
+        return calls.flow_run(session.connection, run["id"])
+    except ObjectNotFound as error:
+        raise Refusal(f"Flow run {run['id']} was deleted while it was watched.") from error
 
 
 def _tell_states(run: Json, told: set[str]) -> None:

@@ -13,6 +13,7 @@ from headrace.journal.spool import Folder, Spool
 
 from . import journal_lines
 from .exits import Code, Refusal
+from .filters import limit_option
 from .output import Cell, id_cell, local_time, output_option, size, state_cell, write_json, write_table
 from .session import current
 
@@ -26,13 +27,14 @@ def group() -> None:
 
 
 @group.command(epilog="Example: headrace journal ls")
+@limit_option(50)
 @output_option
-def ls(output: str) -> None:
-    """List the journals of this machine, the latest first."""
+def ls(limit: int, output: str) -> None:
+    """List the journals of this machine: those not shipped yet, then the others; the latest first."""
     spool = Spool(current().settings.home_path)
-    folders = [(folder, False) for folder in spool.folders()]
-    folders += [(folder, True) for folder in spool.shipped_folders()]
-    rows = [journal_lines.summary(folder, shipped) for folder, shipped in reversed(folders)]
+    folders = [(folder, False) for folder in reversed(spool.folders())]
+    folders += [(folder, True) for folder in reversed(spool.shipped_folders())]
+    rows = [journal_lines.summary(folder, shipped) for folder, shipped in folders[:limit]]
     if output == "json":
         write_json(rows)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -127,16 +128,20 @@ def state_cell(run: dict[str, Any]) -> Cell:
 def styled(cell: Cell) -> str:
     """Return a field's text, coloured where standard output is a terminal."""
     text = printable(cell.text)
-    if not cell.colour or not sys.stdout.isatty():
+    if not cell.colour or not _in_colour():
         return text
     named = {"dark_orange": 208}  # the one colour of ours that is not among the sixteen
     return click.style(text, fg=named.get(cell.colour, cell.colour))
 
 
+def _in_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def heading(text: str) -> None:
     """Write the line over a part of a longer view."""
     click.echo()
-    click.echo(click.style(text, bold=True) if sys.stdout.isatty() else text)
+    click.echo(click.style(text, bold=True) if _in_colour() else text)
 
 
 def moment(text: str | None) -> datetime | None:

@@ -54,6 +54,12 @@ class Session:
             self._connection = connect(self.settings)
         return self._connection
 
+    def look_again(self) -> None:
+        """Ship journals that were left behind since the last look; for commands that go on for long."""
+        from .connect import recover_first  # as above
+
+        recover_first(self.settings)
+
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:
