@@ -290,11 +290,11 @@ class Validator:
             if hint is Any or hint is parameter.empty or isinstance(hint, str):
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
-                hint = tuple[hint, ...]
+                hint = _TUPLE[hint, ...]
             elif parameter.kind is parameter.VAR_KEYWORD:
                 if typing.get_origin(hint) is not None and "Unpack" in repr(hint):
                     continue  # **options: Unpack[SomeTypedDict] names each keyword itself
-                hint = dict[str, hint]
+                hint = _DICT[str, hint]
             found[name] = hint
         self._hints = found
         return found
@@ -326,6 +326,10 @@ class Validator:
                 where = ".".join(map(str, (name, *item["loc"])))
                 problems.append(f"{where}: {item['msg']} (got {_short(value)})")
             return value
+
+
+_TUPLE: Any = tuple  # subscripted with hints that only a run knows
+_DICT: Any = dict
 
 
 def _closure_of(fn: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..errors import FlowRunTimeout, TaskRunTimeout, TerminationSignal
+from ..errors import TerminationSignal
 from ..model.clock import iso
 from ..model.retries import retry_delay
 from . import arguments
@@ -17,6 +17,7 @@ from .effects import CALL, Drain, Effect, Hooks, Record, Sleep, WaitFor
 from .futures import resolve_futures_to_states
 from .run import FlowRun, Run, TaskRun
 from .state import NO_DATA, State, StateGroup
+from .timeouts import DeadlineReached, is_own_timeout
 from .tracebacks import evidence, headline
 
 Life = Generator[Effect, Any, State[Any]]
@@ -141,9 +142,12 @@ def failure(run: Run, error: BaseException) -> State[Any]:
             return State("CANCELLED", None, str(error), error, details, t=now)
         details["evidence"] |= {"signal": "SIGTERM", "certainty": "certain"}
         return State("CRASHED", "Terminated", str(error), error, details, t=now)
-    if isinstance(error, (FlowRunTimeout, TaskRunTimeout)):
+    if is_own_timeout(run, error):
         details["evidence"]["timeout_seconds"] = run.timeout
         return State("FAILED", "TimedOut", str(error), error, details, t=now)
+    if isinstance(error, DeadlineReached):
+        what = "A run that it belongs to passed its timeout."
+        return State("CANCELLED", None, what, error, details, t=now)
     if not isinstance(error, Exception):  # asyncio's CancelledError, GeneratorExit
         what = "Its event loop cancelled it." if "Cancelled" in type(error).__name__ else headline(error)
         return State("CANCELLED", None, what, error, t=now)

@@ -53,9 +53,15 @@ def timed_out(run: Run, cause: BaseException | None) -> BaseException:
     """Return the error of a run whose time is over, with where it stood as its traceback."""
     kind, what = (FlowRunTimeout, "Flow") if run.is_flow else (TaskRunTimeout, "Task")
     error = kind(f"{what} run {run.name} passed its timeout of {run.timeout:g} s.")
+    error.__dict__["run_id"] = run.id
     if cause is not None:
         error.__traceback__ = cause.__traceback__
     return error
+
+
+def is_own_timeout(run: Run, error: BaseException) -> bool:
+    """Say whether an error is that of this run's own limit, and not one that a child handed up."""
+    return isinstance(error, (FlowRunTimeout, TaskRunTimeout)) and error.__dict__.get("run_id") == run.id
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +13,7 @@ from ..model import entries
 from ..model.states import DEFAULT_NAME, TERMINAL
 from . import arguments, logs, progress
 from .effects import Hooks
+from .futures import in_event_loop
 from .state import State
 from .tracebacks import headline
 
@@ -151,15 +154,36 @@ def call_hooks(run: Run, effect: Hooks) -> None:
         try:
             outcome = hook(run.definition, run, effect.state)  # type: ignore[attr-defined]  # on both kinds of run
             if inspect.isawaitable(outcome):
-                import asyncio  # heavy; only async hooks need it
-
-                asyncio.run(_awaited(outcome))
+                _await(outcome)
         except Exception as error:
             log_hook_error(run, hook, error)
 
 
-async def _awaited(thing: Any) -> Any:
-    return await thing
+def _await(outcome: Any) -> None:
+    """Await what an async hook returned, in an event loop of its own."""
+    import asyncio  # heavy; only async hooks need it
+
+    async def awaited() -> None:
+        await outcome
+
+    if not in_event_loop():
+        asyncio.run(awaited())
+        return
+    errors: list[BaseException] = []
+    thread = threading.Thread(
+        target=copy_context().run, args=(_keeping_error, asyncio.run, awaited(), errors), name="headrace-hook"
+    )
+    thread.start()
+    thread.join()
+    for error in errors:
+        raise error
+
+
+def _keeping_error(run: Any, coroutine: Any, errors: list[BaseException]) -> None:
+    try:
+        run(coroutine)
+    except BaseException as error:
+        errors.append(error)
 
 
 def log_hook_error(run: Run, hook: Any, error: Exception) -> None:
