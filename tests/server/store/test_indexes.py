@@ -18,6 +18,11 @@ FAILED = f.state_type == "FAILED"
 HOT: dict[str, Select[Any]] = {
     "newest by id": select(f.id).order_by(f.id.desc()),
     "newest by id of a state": select(f.id).where(FAILED).order_by(f.id.desc()),
+    "newest by id of a state's name": select(f.id).where(f.state_name == "Lost").order_by(f.id.desc()),
+    "newest by expected start of a state's name": select(f.id)
+    .where(f.state_name == "Lost")
+    .order_by(f.expected_start_us.desc()),
+    "last ended of a state": select(f.id).where(FAILED, f.end_us.is_not(None)).order_by(f.end_us.desc()),
     "newest by start": select(f.id).order_by(began_us.desc()),
     "newest by start of a state": select(f.id).where(FAILED).order_by(began_us.desc()),
     "newest by start of a state's name": select(f.id).where(f.state_name == "Lost").order_by(began_us.desc()),

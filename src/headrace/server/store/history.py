@@ -37,6 +37,7 @@ DATA = "data"
 _KINDS: list[tuple[str, str]] = [(BY_NAME[name].type.value, name) for name in KIND_CODES]
 _CODES: dict[tuple[str, str], int] = {kind: code for code, kind in enumerate(_KINDS)}
 _USUAL: tuple[Any, ...] = (None, None, None, int(Rank.FACT), 1)
+_NO_JOURNAL = "00000000-0000-0000-0000-000000000000"
 _Row = RowMapping | Mapping[str, Any]
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[list[Any]]).decode
@@ -77,7 +78,7 @@ def decode_history(text: str, journal: str | None, base_us: int) -> list[StateRo
         message, details, id, rank, attempt = (*rest, *_USUAL[len(rest) :])
         type, name = _KINDS[kind] if isinstance(kind, int) else kind
         if id is None:
-            id = state_id_at(journal or "", place)
+            id = state_id_at(journal or _NO_JOURNAL, place)
         history.append(StateRow(id, type, name, time, rank, attempt, place, message, details))
     return history
 

@@ -225,18 +225,21 @@ def _partial(
 
 
 _r = flow_runs.c
-# `flow-run ls --state`, newest first by id: ID_DESC with a filter on the type of state.
+# ID_DESC with a filter on the type or the name of the state; without one it walks the primary key.
 Index("ix_flow_runs_state_type_id", _r.state_type, _r.id)
+Index("ix_flow_runs_state_name_id", _r.state_name, _r.id)
 # START_TIME_ASC and START_TIME_DESC: without a filter, by type of state, by name of state, and of one flow.
 Index("ix_flow_runs_began", began_us)
 Index("ix_flow_runs_state_type_began", _r.state_type, began_us)
 Index("ix_flow_runs_state_name_began", _r.state_name, began_us)
 Index("ix_flow_runs_flow_id_began", _r.flow_id, began_us)
-# EXPECTED_START_TIME_*, without a filter and by type of state (also: what is due).
+# EXPECTED_START_TIME_*, likewise (also: what is due).
 Index("ix_flow_runs_expected_start", _r.expected_start_us)
 Index("ix_flow_runs_state_type_expected_start", _r.state_type, _r.expected_start_us)
-# END_TIME_DESC; open runs are not listed by their end.
+Index("ix_flow_runs_state_name_expected_start", _r.state_name, _r.expected_start_us)
+# END_TIME_DESC, without a filter and by type of state; open runs are not listed by their end.
 _partial("ix_flow_runs_end", _r.end_us, where=_r.end_us.is_not(None))
+_partial("ix_flow_runs_state_type_end", _r.state_type, _r.end_us, where=_r.end_us.is_not(None))
 # NAME_ASC, NAME_DESC and a run found by its name.
 Index("ix_flow_runs_name", _r.name)
 # Create-or-fetch with an idempotency key.

@@ -113,8 +113,12 @@ def _make_flow_runs() -> None:
     )
     began = sa.text("coalesce(start_us, expected_start_us)")
     op.create_index("ix_flow_runs_began", "flow_runs", [began])
-    for column in ("state_type", "state_name", "flow_id"):
+    op.create_index("ix_flow_runs_flow_id_began", "flow_runs", ["flow_id", began])
+    for column in ("state_type", "state_name"):
+        op.create_index(f"ix_flow_runs_{column}_id", "flow_runs", [column, "id"])
         op.create_index(f"ix_flow_runs_{column}_began", "flow_runs", [column, began])
+        op.create_index(f"ix_flow_runs_{column}_expected_start", "flow_runs", [column, "expected_start_us"])
+    _partial("ix_flow_runs_state_type_end", "flow_runs", ["state_type", "end_us"], _set("end_us"))
     _partial(
         "ix_flow_runs_deployment", "flow_runs", ["deployment_id", "expected_start_us"], _set("deployment_id")
     )
@@ -124,10 +128,6 @@ def _make_flow_runs() -> None:
     _partial("ix_flow_runs_open", "flow_runs", ["journal_id"], _unset("end_us"))
     _partial("ix_flow_runs_parent_flow_run", "flow_runs", ["parent_flow_run_id"], _set("parent_flow_run_id"))
     _partial("ix_flow_runs_parent_task_run", "flow_runs", ["parent_task_run_id"], _set("parent_task_run_id"))
-    op.create_index(
-        "ix_flow_runs_state_type_expected_start", "flow_runs", ["state_type", "expected_start_us"]
-    )
-    op.create_index("ix_flow_runs_state_type_id", "flow_runs", ["state_type", "id"])
     _partial(
         "uq_flow_runs_flow_id_idempotency_key",
         "flow_runs",
