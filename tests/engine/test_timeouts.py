@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
@@ -134,18 +135,14 @@ def test_code_that_swallows_the_error_is_late_all_the_same(ran: Harness) -> None
 
     @flow(name="stubborn", timeout_seconds=LIMIT)
     def stubborn() -> str:
-        try:
+        with contextlib.suppress(BaseException):
             blocks()
-        except BaseException:
-            pass
         return "late"
 
     @flow(name="async-stubborn", timeout_seconds=LIMIT)
     async def async_stubborn() -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(5)
-        except asyncio.CancelledError:
-            pass
         return "late"
 
     with pytest.raises(FlowRunTimeout):

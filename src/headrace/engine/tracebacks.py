@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -29,6 +30,8 @@ def strip(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None:
         if not is_ours(traceback.tb_frame):
             kept.append(traceback)
+        elif kept and kept[-1].tb_frame.f_code.co_filename == contextlib.__file__:
+            kept.pop()  # how a context manager of the engine's is entered and left
         traceback = traceback.tb_next
     rebuilt: TracebackType | None = None
     for part in reversed(kept):
