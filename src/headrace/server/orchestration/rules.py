@@ -169,10 +169,10 @@ def _keeps_journal(ask: Ask) -> Answer | None:
             "This run has no deployment, so nobody would start it again. Run its script once more instead."
         )
     if ask.facts.is_flow and not ended and ask.proposal.type == "CANCELLED":
-        return _reject(
-            "Its process was asked to end; the run is Cancelled once it has.",
-            Proposal("CANCELLING", "Cancelling", ask.proposal.message, ask.proposal.details),
-        )
+        asked = ask.facts.state is not None and ask.facts.state.type == "CANCELLING"
+        cancelling = Proposal("CANCELLING", "Cancelling", ask.proposal.message, ask.proposal.details)
+        reason = "Its process was asked to end; the run is Cancelled once it has."
+        return _reject(reason, None if asked else cancelling)
     if ask.facts.is_flow and not ended and ask.proposal.type == "CANCELLING":
         return None
     if not ask.facts.is_flow and ask.proposal.type in _CANCEL:

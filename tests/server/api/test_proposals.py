@@ -1,0 +1,237 @@
+"""What proposals do to runs: states, counts, times, history, and the processes behind journals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.model import entries
+from headrace.model.clock import iso
+from headrace.server import ingest
+from headrace.server.store import journals
+from headrace.server.store.database import Database
+from tests.server.serving import NOON_US, Api
+
+JOURNAL = "01a20879-4912-75ac-8e3e-b5bcc94ae52f"
+RUN = "01a20879-4918-755c-b0bb-7958c1f0f8a5"
+
+
+def journaled(database: Database, *states: entries.State) -> None:
+    """Take in a journal with one flow run in these states."""
+    t = NOON_US
+    opened = entries.Open(JOURNAL, t, (t * 1000, 0), 1, 1, "boot", "host")
+    made = entries.FlowRun(RUN, t + 1, "etl", "brisk-otter")
+    data = b"".join(entries.encode(entry) + b"\n" for entry in (opened, made, *states))
+    ingest.append(database, JOURNAL, 0, data, now_us=t, leased=False)
+
+
+def status_of(answer: Any) -> tuple[int, str]:
+    """Return the HTTP status and the contract's."""
+    return answer.status_code, answer.json()["status"]
+
+
+def test_a_run_of_a_foreign_client_is_counted_and_timed(api: Api) -> None:
+    """Pending, Running for 2 s, a retry, Running for 3 s, Completed."""
+    run = api.flow_run(empirical_policy={"retries": 1, "retry_delay": 1})["id"]
+    assert (201, "ACCEPT") == status_of(api.propose("flow_runs", run, "RUNNING"))
+    api.clock.pass_s(2)
+    assert (201, "REJECT") == status_of(api.propose("flow_runs", run, "FAILED", message="once"))
+    assert ("SCHEDULED", "AwaitingRetry") == api.state_of(run)
+    waiting = api.propose("flow_runs", run, "RUNNING")
+    assert (200, "WAIT", 1) == (*status_of(waiting), waiting.json()["details"]["delay_seconds"])
+    api.clock.pass_s(1.5)
+    api.propose("flow_runs", run, "RUNNING")
+    api.clock.pass_s(3)
+    api.propose("flow_runs", run, "COMPLETED")
+    told = api.get(f"/flow_runs/{run}").json()
+
+    assert (2, 5.0) == (told["run_count"], round(told["total_run_time"], 3))
+    assert told["end_time"] is not None
+    assert None is told["next_scheduled_start_time"]
+    assert ["Pending", "Running", "AwaitingRetry", "Running", "Completed"] == [
+        each["name"] for each in told["state_history"]
+    ]
+    assert {("proposal", "client")} == {(each["rank"], each["source"]) for each in told["state_history"]}
+
+
+def test_a_paused_run_goes_on_without_being_counted_again(api: Api) -> None:
+    """Pause, resume with input, and the same pause cannot fire twice."""
+    run = api.flow_run()["id"]
+    api.propose("flow_runs", run, "RUNNING")
+    keys = {"schema": "p-schema", "response": "p-response"}
+    schema = msgspec.json.encode({"required": ["name"]}).decode()
+    api.post(f"/flow_runs/{run}/input", json={"key": "p-schema", "value": schema})
+    pause = {"pause_key": "p", "run_input_keyset": keys}
+    api.propose("flow_runs", run, "PAUSED", state_details=pause)
+    refused = api.post(f"/flow_runs/{run}/resume", json={"run_input": {}})
+    assert (200, "REJECT") == status_of(refused)
+    assert "name" in refused.json()["details"]["reason"]
+    assert (201, "ACCEPT") == status_of(
+        api.post(f"/flow_runs/{run}/resume", json={"run_input": {"name": "Ada"}})
+    )
+
+    assert '{"name":"Ada"}' == api.get(f"/flow_runs/{run}/input/p-response").text
+    told = api.get(f"/flow_runs/{run}").json()
+    assert ("RUNNING", 1, False) == (
+        told["state_type"],
+        told["run_count"],
+        told["empirical_policy"]["resuming"],
+    )
+    assert (200, "REJECT") == status_of(api.propose("flow_runs", run, "PAUSED", state_details=pause))
+    assert (200, "ABORT") == status_of(api.post(f"/flow_runs/{run}/resume"))
+
+
+def test_a_suspended_run_is_planned_again_when_it_is_resumed(api: Api) -> None:
+    """Scheduled now, named Resuming."""
+    run = api.flow_run(deployment_id=JOURNAL)["id"]
+    api.propose("flow_runs", run, "RUNNING")
+    api.propose("flow_runs", run, "PAUSED", name="Suspended", state_details={"pause_reschedule": True})
+    answer = api.post(f"/flow_runs/{run}/resume")
+
+    assert (201, "ACCEPT") == status_of(answer)
+    assert ("SCHEDULED", "Resuming") == api.state_of(run)
+
+
+def test_a_forced_state_stands_whatever_the_rules_say(api: Api) -> None:
+    """Cancelled by force, then Running by force; the history says that it was force."""
+    run = api.flow_run()["id"]
+    api.propose("flow_runs", run, "COMPLETED")
+    assert (201, "ACCEPT") == status_of(api.propose("flow_runs", run, "CANCELLED", force=True))
+    assert (201, "ACCEPT") == status_of(api.propose("flow_runs", run, "RUNNING", force=True))
+
+    ranks = [each["rank"] for each in api.get(f"/flow_runs/{run}").json()["state_history"]]
+    assert ["proposal", "proposal", "forced", "forced"] == ranks
+
+
+def test_the_same_transition_twice_is_made_once(api: Api) -> None:
+    """A client that lost the answer asks again, and gets the state it made."""
+    run = api.flow_run()["id"]
+    details = {"transition_id": JOURNAL}
+    first = api.propose("flow_runs", run, "RUNNING", state_details=details)
+    again = api.propose("flow_runs", run, "RUNNING", state_details=details)
+
+    assert [(201, "ACCEPT"), (200, "REJECT")] == [status_of(first), status_of(again)]
+    assert first.json()["state"] == again.json()["state"]
+
+
+def test_a_result_is_kept_and_given_back_untouched(api: Api) -> None:
+    """Any JSON, and details that only the contract knows."""
+    run = api.flow_run()["id"]
+    data = {"storage_key": "k", "serializer": {"type": "pickle"}, "deep": [{"n": 10**25}]}
+    api.propose("flow_runs", run, "COMPLETED", data=data, state_details={"cache_key": "c"})
+    state = api.get(f"/flow_runs/{run}").json()["state"]
+
+    assert (data, "c") == (state["data"], state["state_details"]["cache_key"])
+
+
+def test_a_subflow_shows_in_its_parent(api: Api) -> None:
+    """Its placeholder has its state, and is found as one."""
+    parent = api.flow_run()
+    placeholder = api.post(
+        "/task_runs/", json={"flow_run_id": parent["id"], "task_key": "child", "dynamic_key": "0"}
+    ).json()
+    child = api.flow_run(flow="child", parent_task_run_id=placeholder["id"])
+    api.clock.pass_s(1)
+    api.propose("flow_runs", child["id"], "RUNNING")
+    api.propose("flow_runs", child["id"], "FAILED", message="no")
+    shown = api.get(f"/task_runs/{placeholder['id']}").json()
+    told = api.get(f"/flow_runs/{child['id']}").json()
+
+    assert ("Failed", "no") == (shown["state_name"], shown["state"]["message"])
+    assert [each["timestamp"] for each in told["state_history"]] == [
+        each["timestamp"] for each in shown["state_history"]
+    ]
+    exists = {"task_runs": {"subflow_runs": {"exists_": True}}}
+    assert [placeholder["id"]] == [run["id"] for run in api.post("/task_runs/filter", json=exists).json()]
+    of_parent = {"flow_runs": {"parent_flow_run_id": {"any_": [parent["id"]]}}}
+    assert [child["id"]] == [run["id"] for run in api.post("/flow_runs/filter", json=of_parent).json()]
+
+
+def test_a_task_runs_only_in_a_running_flow(api: Api) -> None:
+    """ABORT before, ACCEPT after; the flow's run count is noted."""
+    run = api.flow_run()["id"]
+    keys = {"flow_run_id": run, "task_key": "t", "dynamic_key": "0"}
+    task = api.post("/task_runs/", json=keys).json()["id"]
+    assert (200, "ABORT") == status_of(api.propose("task_runs", task, "RUNNING"))
+    api.propose("flow_runs", run, "RUNNING")
+    assert (201, "ACCEPT") == status_of(api.propose("task_runs", task, "RUNNING"))
+
+    assert 1 == api.get(f"/task_runs/{task}").json()["flow_run_run_count"]
+
+
+def running(t: int) -> entries.State:
+    """Return the record of a state."""
+    return entries.State(RUN, NOON_US + t, "RUNNING")
+
+
+@pytest.mark.parametrize("type", ["COMPLETED", "FAILED", "CRASHED", "PENDING", "RUNNING", "PAUSED"])
+def test_nobody_else_speaks_for_a_run_in_a_journal(api: Api, database: Database, type: str) -> None:
+    """ABORT, with the reason and the way out."""
+    journaled(database, running(2))
+    answer = api.propose("flow_runs", RUN, type)
+
+    assert (200, "ABORT") == status_of(answer)
+    assert "journal" in answer.json()["details"]["reason"]
+    assert ("RUNNING", "Running") == api.state_of(RUN)
+
+
+@pytest.mark.parametrize(
+    ("type", "force", "status", "state"),
+    [
+        ("CANCELLING", False, "ACCEPT", "Cancelling"),
+        ("CANCELLED", False, "REJECT", "Cancelling"),
+        ("CANCELLED", True, "ACCEPT", "Cancelled"),
+    ],
+)
+def test_asking_a_run_in_a_journal_to_end_reaches_its_process(
+    api: Api, database: Database, type: str, force: bool, status: str, state: str
+) -> None:
+    """A command for its supervisor, with who asked and when; asked again, there is no second one."""
+    journaled(database, running(2))
+    api.clock.pass_s(5)
+    answer = api.propose("flow_runs", RUN, type, force=force)
+    api.propose("flow_runs", RUN, type)
+
+    assert (201, status) == status_of(answer)
+    assert state == api.state_of(RUN)[1]
+    with database.read() as connection:
+        [command] = journals.commands(connection, JOURNAL, 0)
+    assert ("cancel", RUN) == (command.action, command.flow_run_id)
+    assert "127.0.0.1" in (command.who or "")
+    assert iso(command.asked_us or 0) <= iso(api.clock.now)
+
+
+def test_a_run_that_was_asked_to_end_still_ends_as_its_journal_says(api: Api, database: Database) -> None:
+    """The fact outranks the request; both are in the history."""
+    journaled(database, running(2))
+    api.propose("flow_runs", RUN, "CANCELLING")
+    done = entries.encode(entries.State(RUN, NOON_US + 9_000_000, "COMPLETED")) + b"\n"
+    with database.read() as connection:
+        at = journals.offset(connection, JOURNAL)
+    api.put(f"/journals/{JOURNAL}", params={"offset": at}, content=done)
+    told = api.get(f"/flow_runs/{RUN}").json()
+
+    assert "Completed" == told["state_name"]
+    assert ["fact", "fact", "proposal", "fact"] == [each["rank"] for each in told["state_history"]]
+
+
+def test_a_run_that_ended_in_its_journal_cannot_be_cancelled_or_crashed(api: Api, database: Database) -> None:
+    """ABORT; and it starts again only where a worker could start it."""
+    journaled(database, running(2), entries.State(RUN, NOON_US + 9, "FAILED", message="no"))
+
+    for type in ("CANCELLING", "CANCELLED", "CRASHED", "SCHEDULED"):
+        assert (200, "ABORT") == status_of(api.propose("flow_runs", RUN, type))
+    assert ("FAILED", "Failed") == api.state_of(RUN)
+
+
+def test_many_runs_are_asked_at_once(api: Api) -> None:
+    """Each gets its own answer."""
+    first, second = api.flow_run()["id"], api.flow_run()["id"]
+    api.propose("flow_runs", first, "COMPLETED")
+    answer = api.post("/flow_runs/bulk_set_state", json={"state": {"type": "CANCELLING"}}).json()
+
+    assert {first: "ABORT", second: "ACCEPT"} == {
+        each["flow_run_id"]: each["status"] for each in answer["results"]
+    }
