@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,6 +264,8 @@ def test_watch_tells_the_end_by_its_exit_code(embedded: Runs, inside: Headrace, 
 
     assert done.code == code
     assert "Running" in done.out
+    states = inside("flow-run", "watch", name, "-o", "json").out.splitlines()
+    assert [json.loads(line)["name"] for line in states][:2] == ["Pending", "Running"]
 
 
 def test_a_run_that_has_ended_cannot_be_cancelled(embedded: Runs, inside: Headrace) -> None:

@@ -196,16 +196,20 @@ def _when(line: Json) -> datetime:
 
 @group.command(epilog="Example: headrace flow-run watch brave-otter && echo done")
 @pick.RUN_ARGUMENT
-def watch(run: str) -> int:
-    """Follow a flow run to its end; the exit code tells how it ended (0 Completed, 1 Failed, 4 Crashed, 5 Cancelled)."""
+@output_option
+def watch(run: str, output: str) -> int:
+    """Follow a flow run to its end; the exit code tells how it ended (0 Completed, 1 Failed, 4 Crashed, 5 Cancelled).
+
+    With -o json it writes one line for each state.
+    """
     connection = current().connection
     found = pick.flow_run(connection, run)
-    click.echo(
-        f"Flow run {printable(found['name'])} of flow {printable(found.get('flow_name') or '?')}, {found['id']}"
-    )
+    if output == "table":
+        flow = printable(found.get("flow_name") or "?")
+        click.echo(f"Flow run {printable(found['name'])} of flow {flow}, {found['id']}")
     told: set[str] = set()
     while True:
-        _tell_states(found, told)
+        _tell_states(found, told, output)
         if found.get("state_type") in TERMINAL:
             return OF_STATE[found["state_type"]]
         found = _next_look(found)
@@ -223,12 +227,15 @@ def _next_look(run: Json) -> Json:
         raise Refusal(f"Flow run {run['id']} was deleted while it was watched.") from error
 
 
-def _tell_states(run: Json, told: set[str]) -> None:
+def _tell_states(run: Json, told: set[str], output: str) -> None:
     """Write the states that have not been told yet, in their order."""
     for entry in run.get("state_history") or ([run["state"]] if run.get("state") else []):
         if entry["id"] not in told:
             told.add(entry["id"])
-            click.echo(explain.state_line(entry))
+            if output == "json":
+                write_json_line(entry)
+            else:
+                click.echo(explain.state_line(entry))
 
 
 @group.command(epilog="Example: headrace flow-run cancel brave-otter")

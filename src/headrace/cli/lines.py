@@ -17,28 +17,28 @@ from .output import local_time, without_controls, write_json
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-class Level(click.ParamType[int]):
-    """A level of log lines by name, or by number as in ``logging``."""
-
-    name = "level"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of a level."""
-        text = str(value).strip().upper()
-        if text.isdigit():
-            return int(text)
-        number = logging.getLevelName("WARNING" if text == "WARN" else text)
-        if not isinstance(number, int):
-            self.fail(
-                f"{value!r} is no level. Give one of {', '.join(_LEVELS).lower()}, or a number.", param, ctx
-            )
-        return number
+def _level(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """Return the number of a level that is given by name, or by number as in ``logging``."""
+    if text is None:
+        return None
+    word = text.strip().upper()
+    number = int(word) if word.isdecimal() else logging.getLevelName("WARNING" if word == "WARN" else word)
+    if not isinstance(number, int):
+        raise click.BadParameter(
+            f"{text!r} is no level. Give one of {', '.join(_LEVELS).lower()}, or a number."
+        )
+    return number
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--level``, ``--limit`` and ``--tail``."""
     options = (
-        click.option("--level", type=Level(), help="Only lines of this level and above, such as warning."),
+        click.option(
+            "--level",
+            metavar="LEVEL",
+            callback=_level,
+            help="Only lines of this level and above, such as warning.",
+        ),
         click.option(
             "--limit", type=click.IntRange(min=1), help="The most lines to show, from the first one on."
         ),
