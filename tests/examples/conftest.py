@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from headrace.cli.connect import connect
+from headrace.client import calls
+from headrace.client.calls import Json
+from headrace.model.states import TERMINAL
+from headrace.settings import load
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -45,26 +49,21 @@ class Reader:
             check=False,
         )
 
-    def lists(self, noun: str) -> list[dict[str, Any]]:
-        """Return all flow runs or task runs (``noun``) once each has ended, by the command line."""
+
+def on_record(noun: str) -> list[Json]:
+    """Return all flow runs or task runs (``noun``) of the test's home folder, once each has ended."""
+    list_runs = {"flow-run": calls.flow_runs, "task-run": calls.task_runs}[noun]
+    connection = connect(load())
+    try:
         deadline = time.monotonic() + _DEADLINE_S
         while True:
-            done = subprocess.run(
-                ["headrace", noun, "ls", "-o", "json", "--limit", "200"],
-                cwd=self.folder,
-                env=self.environ,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            runs: list[dict[str, Any]] = json.loads(done.stdout)
-            if runs and all(
-                run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") for run in runs
-            ):
+            runs = list_runs(connection, {}, limit=None)
+            if runs and all(run["state_type"] in TERMINAL for run in runs):
                 return runs
-            assert time.monotonic() < deadline, f"not on record after {_DEADLINE_S} s: {runs}"
+            assert time.monotonic() < deadline, f"not on record after {_DEADLINE_S:g} s: {runs}"
+            time.sleep(0.05)
+    finally:
+        connection.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from headrace.cli.app import run
 from headrace.cli.demo import show
 from headrace.cli.demo.stage import Unearned, expect
 
-from .conftest import Reader
+from .conftest import Reader, on_record
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
@@ -44,7 +44,7 @@ def test_demo(reader: Reader, home: Path) -> None:
 
     listed = reader.types("headrace", "flow-run", "ls").stdout
     assert listed in done.stdout, "the demo's table is another than the command's"
-    states = {run["flow_name"]: run["state_name"] for run in reader.lists("flow-run")}
+    states = {run["flow_name"]: run["state_name"] for run in on_record("flow-run")}
     assert states == {
         "installed-packages": "Completed",
         "nightly-sync": "Failed",
@@ -68,7 +68,7 @@ def test_demo(reader: Reader, home: Path) -> None:
 
 
 def test_demo_says_when_a_run_is_not_in_the_state_it_earned(
-    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first flow is made to fail in its process; the demo names the run, and its exit code is 1."""
     (tmp_path / "sitecustomize.py").write_text(
@@ -82,7 +82,7 @@ def test_demo_says_when_a_run_is_not_in_the_state_it_earned(
     monkeypatch.setattr(show, "PARTS", show.PARTS[:1])
     assert run(["demo"]) == 1
     told = capsys.readouterr()
-    found = reader.lists("flow-run")[0]
+    found = on_record("flow-run")[0]
     assert (
         f"WRONG: Flow run {found['name']} ({found['id']}) earned Completed, but is Failed: TypeError"
         in told.out

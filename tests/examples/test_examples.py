@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .conftest import REPOSITORY, Reader
+from .conftest import REPOSITORY, Reader, on_record
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -99,11 +99,11 @@ def test_example(reader: Reader, name: str) -> None:
         assert text in done.stdout
 
     states: dict[str, list[str]] = {}
-    for run in reader.lists("flow-run"):
+    for run in on_record("flow-run"):
         states.setdefault(run["flow_name"], []).append(run["state_name"])
     assert {flow: sorted(found) for flow, found in states.items()} == expected.flows
 
-    tasks = Counter((run["name"], run["state_name"]) for run in reader.lists("task-run"))
+    tasks = Counter((run["name"], run["state_name"]) for run in on_record("task-run"))
     for task, state in expected.tasks.items():
         assert tasks[task, state], f"{task} is not {state} in {tasks}"
 
