@@ -21,8 +21,13 @@ from headrace import flow, get_run_logger
 
 gate = pathlib.Path("gate")
 
+@flow(flow_run_name="little-crane")
+def child():
+    pass
+
 @flow(flow_run_name="patient-crane")
 def waits():
+    child()
     logger = get_run_logger()
     logger.info("before the gate")
     while not gate.exists():
@@ -70,7 +75,7 @@ def wait_for_state(inside: Headrace, state: str) -> None:
     """Ask until the only run is in a state."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
-        runs = inside("flow-run", "ls", "-o", "json").json
+        runs = inside("flow-run", "ls", "--flow", "waits", "-o", "json").json
         if runs and runs[0]["state_type"] == state:
             return
     raise AssertionError(f"no run is {state} after {DEADLINE_S} s: {runs}")
@@ -130,6 +135,13 @@ def test_a_cancelled_run_ends_and_tells_who_asked(script: Script, inside: Headra
     assert watched.code == 5
     assert "Cancelled" in shown
     assert "asked by" in shown
+
+
+def test_a_subflow_is_named_beside_the_task_that_stands_for_it(script: Script, inside: Headrace) -> None:
+    """So one finds the way down."""
+    out = inside("flow-run", "inspect", "patient-crane").out
+
+    assert "flow run little-crane" in out.split("Tasks (1)")[1]
 
 
 def test_a_killed_script_is_shown_as_crashed(script: Script, inside: Headrace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -136,7 +136,7 @@ def _exception(found: dict[str, Any]) -> None:
 
 def _indented(text: str) -> None:
     for line in without_controls(text).rstrip("\n").split("\n"):
-        click.echo(f"    {line}")
+        click.echo(f"    {line}".rstrip())
 
 
 def _first_line(text: str | None) -> str:
@@ -144,8 +144,11 @@ def _first_line(text: str | None) -> str:
     return lines[0] + (" …" if len(lines) > 1 else "")
 
 
-def timeline(tasks: Sequence[Json], total: int, now: datetime) -> None:
-    """Draw a flow run's task runs as bars on one scale; ``total`` is how many there are in all."""
+def timeline(tasks: Sequence[Json], children: Mapping[str, Json], total: int, now: datetime) -> None:
+    """Draw a flow run's task runs as bars on one scale.
+
+    ``children`` is ``{task run id: the flow run it stands for}``; ``total`` how many task runs there are in all.
+    """
     if not tasks:
         return
     shown = list(tasks[:TASKS_SHOWN])
@@ -157,8 +160,8 @@ def timeline(tasks: Sequence[Json], total: int, now: datetime) -> None:
     drawn = bars([span_of(task) for task in shown], now, width, full=full, open_end=open_end)
     for task, name, bar in zip(shown, names, drawn, strict=True):
         state = styled(Cell(f"{state_cell(task).text:<13}", state_cell(task).colour))
-        child = ((task.get("state") or {}).get("state_details") or {}).get("child_flow_run_id")
-        note = f"  flow run {child}" if child else ""
+        child = children.get(task["id"])
+        note = f"  flow run {printable(child['name'])}" if child else ""
         click.echo(f"  {name:<{name_width}}  {bar}  {state} {took(task):>11}{note}".rstrip())
     if total > len(shown):
         click.echo(

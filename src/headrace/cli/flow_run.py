@@ -124,7 +124,10 @@ def _explain(connection: Connection, run: Json) -> None:
     of_run = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     tasks = calls.task_runs(connection, of_run, limit=explain.TASKS_SHOWN)
     total = calls.count_task_runs(connection, of_run) if len(tasks) == explain.TASKS_SHOWN else len(tasks)
-    explain.timeline(tasks, total, datetime.now(timezone.utc))
+    called = {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}}
+    children = calls.flow_runs(connection, called, limit=calls.PAGE) if tasks else []
+    by_task = {child["parent_task_run_id"]: child for child in children}
+    explain.timeline(tasks, by_task, total, datetime.now(timezone.utc))
 
 
 def _brief(value: Any) -> str:
