@@ -169,7 +169,9 @@ def test_a_huge_message_is_cut_and_its_length_told(ran: Harness) -> None:
         ("out of milk", "Failed", "out of milk"),
     ],
 )
-def test_sys_exit_ends_a_run_as_its_code_says(make: Any, code: Any, name: str, told: str, ran: Harness) -> None:
+def test_sys_exit_ends_a_run_as_its_code_says(
+    make: Any, code: Any, name: str, told: str, ran: Harness
+) -> None:
     """Rows 4 and 5 of the verdicts; the exit goes on to the caller."""
     with pytest.raises(SystemExit) as caught:
         make(lambda: sys.exit(code), name="f")()
@@ -214,7 +216,9 @@ def test_an_interrupt_is_not_a_failure(is_async: bool, ran: Harness) -> None:
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(af()) if is_async else flow(lambda: t(), name="f")()
 
-    assert {(run.state.type, run.state.name) for run in ran.runs() if run.state} == {("CANCELLED", "Interrupted")}
+    assert {(run.state.type, run.state.name) for run in ran.runs() if run.state} == {
+        ("CANCELLED", "Interrupted")
+    }
 
 
 def test_a_memory_error_tells_the_peak(ran: Harness) -> None:

@@ -63,9 +63,7 @@ async def _carry_out_rare(run: Run, effect: Effect) -> BaseException | None:
         elif isinstance(effect, WaitFor):
             await _until_done(effect.futures)
         elif isinstance(effect, Drain):
-            if effect.cancel:
-                writing.cancel_unbegun(run)
-            await _until_done([child.future for child in list(run.children)])  # type: ignore[attr-defined]
+            await _until_done([child.future for child in writing.children_to_wait_for(run, effect)])
         elif isinstance(effect, Hooks):
             for hook in effect.hooks:
                 await _call_hook(run, hook, effect.state)

@@ -61,7 +61,7 @@ def _carry_out_rare(run: Run, effect: Effect) -> BaseException | None:
         elif isinstance(effect, WaitFor):
             wait_all(effect.futures)
         elif isinstance(effect, Drain):
-            writing.drain(run, cancel=effect.cancel)
+            wait_all([child.future for child in writing.children_to_wait_for(run, effect)])
         elif isinstance(effect, Hooks):
             writing.call_hooks(run, effect)
     except BaseException as error:

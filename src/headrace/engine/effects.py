@@ -31,12 +31,14 @@ class WaitFor(Effect, frozen=True):
 
 
 class Drain(Effect, frozen=True):
-    """Wait for the tasks that the flow submitted; with ``cancel`` those that have not begun are cancelled.
+    """Wait for the tasks that the flow submitted; if it raised, those that have not begun are cancelled.
 
-    Answer: ``None``, or what interrupted the wait.
+    A flow that was interrupted, or whose time is over, waits for none. Answer: ``None``, or what interrupted
+    the wait.
     """
 
-    cancel: bool
+    error: BaseException | None
+    abandon: bool
 
 
 class Sleep(Effect, frozen=True):

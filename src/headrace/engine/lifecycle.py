@@ -46,7 +46,8 @@ def lifecycle(run: Run) -> Life:
             break
         value, raised = yield CALL
         if run.is_flow and run.children:  # type: ignore[attr-defined]
-            raised = (yield Drain(raised is not None)) or raised
+            abandon = isinstance(raised, _URGENT) or (raised is not None and is_own_timeout(run, raised))
+            raised = (yield Drain(raised, abandon)) or raised
         state = ended(run, value, raised)
         if state._type == "FAILED" and attempt <= run.retries and _wants_retry(run, state):
             delay = _delay(run, attempt)
@@ -87,6 +88,8 @@ def ended(run: Run, value: Any, error: BaseException | None) -> State[Any]:
     run.value = resolved = resolve_futures_to_states(value)
     return state_of_value(resolved, run.recorder.now())
 
+
+_URGENT = (KeyboardInterrupt, TerminationSignal)
 
 _PLAIN = {type(None), int, float, str, bool, bytes}
 

@@ -12,7 +12,7 @@ import msgspec
 from ..model import entries
 from ..model.states import DEFAULT_NAME, TERMINAL
 from . import arguments, logs, progress
-from .effects import Hooks
+from .effects import Drain, Hooks
 from .futures import in_event_loop
 from .state import State
 from .tracebacks import headline
@@ -192,12 +192,13 @@ def log_hook_error(run: Run, hook: Any, error: Exception) -> None:
     logs.emit(run, 40, f"The hook {name} raised; the run stays as it is. {headline(error)}")
 
 
-def drain(run: Run, *, cancel: bool) -> None:
-    """Wait for the tasks that a flow submitted; with ``cancel``, cancel those that have not begun."""
-    if cancel:
+def children_to_wait_for(run: Run, effect: Drain) -> list[TaskRun]:
+    """End the submitted tasks that a flow gives up as it ends; return those that it still waits for."""
+    if effect.abandon and effect.error is not None:
+        abandon_children(run, effect.error)
+    elif effect.error is not None:
         cancel_unbegun(run)
-    for child in list(run.children):  # type: ignore[attr-defined]  # flow runs only
-        child.future.wait()
+    return list(run.children)  # type: ignore[attr-defined]  # flow runs only
 
 
 def cancel_unbegun(run: Run) -> None:
