@@ -377,13 +377,25 @@ class House:
             if state["type"] == "CRASHED"
         ] == []
 
+    def companions(self) -> list[Process]:
+        """Return the living companions of this home folder, those that have not begun yet too."""
+        mark = str(self.home).encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if b"headrace.companion" in words and any(word.startswith(mark) for word in words):
+                        found.append(Process(int(entry.name)))
+        return found
+
     def close(self) -> None:
         """End what still runs: scripts, their companions; give the database back."""
         for script in self.scripts:
             if script.process.poll() is None:
                 script.kill()
-            for companion in script.companions():
-                companion.kill()
+        for companion in self.companions():
+            companion.kill()
         self._closing.close()
 
 

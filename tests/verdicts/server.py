@@ -104,7 +104,7 @@ class Network:
     """
 
     def __init__(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
+        self.target_port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
@@ -160,7 +160,7 @@ class Network:
     def _accept(self) -> None:
         ours, _ = self._listener.accept()
         try:
-            theirs = socket.create_connection(self._target, timeout=5)
+            theirs = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
         except OSError:
             ours.close()
             return
