@@ -422,8 +422,8 @@ def _simple_arity(signature: inspect.Signature) -> range:
     return range(required, len(signature.parameters) + 1)
 
 
-def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Return the positional and keyword arguments of each run of a map."""
+def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Return the positional and keyword arguments of each run of a map, made as they are asked for."""
     places = _places(task_.signature, values)
     mapped: dict[Place, list[Any]] = {}
     for place, value in places.items():
@@ -443,10 +443,10 @@ def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> list[tuple[tuple[A
     constant = {
         place: value.unwrap() if isinstance(value, unmapped) else value for place, value in places.items()
     }
-    return [
+    return (
         _gather(task_.signature, {**constant, **{place: items[i] for place, items in mapped.items()}})
         for i in range(next(iter(lengths.values())))
-    ]
+    )
 
 
 Place = tuple[str, Any]
