@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.runs import Run
 
+from .bulk import insert_many
 from .history import run_of, state_columns
 from .tables import flow_runs, flows, task_runs
 
@@ -97,14 +98,12 @@ def _pairs(connection: Connection, statement: Select[str, str]) -> dict[str, str
 
 def insert_flow_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows of flow runs; all of them name the same columns."""
-    if rows:
-        connection.execute(flow_runs.insert(), rows)
+    insert_many(connection, flow_runs, rows)
 
 
 def insert_task_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows of task runs; all of them name the same columns."""
-    if rows:
-        connection.execute(task_runs.insert(), rows)
+    insert_many(connection, task_runs, rows)
 
 
 def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -> None:
