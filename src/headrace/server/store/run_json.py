@@ -44,6 +44,20 @@ def state(row: StateRow) -> Json:
     return answer
 
 
+def _own_state(now: StateRow, row: Mapping[str, Any]) -> Json:
+    """Return a run's state, its details naming the run: that is not kept with each state, for the row knows."""
+    answer = state(now)
+    is_task = "task_key" in row
+    own = {
+        "flow_run_id": row["flow_run_id"] if is_task else row["id"],
+        "task_run_id": row["id"] if is_task else None,
+        "child_flow_run_id": row["child_flow_run_id"] if is_task else None,
+    }
+    details = answer["state_details"]
+    answer["state_details"] = {**details, **{name: id for name, id in own.items() if details[name] is None}}
+    return answer
+
+
 def moment(value_us: int | None) -> str | None:
     """Return the contract's text of a moment, or ``None``."""
     return None if value_us is None else iso(value_us)
@@ -64,7 +78,7 @@ def shared(row: Mapping[str, Any], now_us: int) -> Json:
         "state_id": now.id if now else None,
         "state_type": row["state_type"],
         "state_name": row["state_name"],
-        "state": state(now) if now else None,
+        "state": _own_state(now, row) if now else None,
         "run_count": row["run_count"],
         "expected_start_time": moment(row["expected_start_us"]),
         "next_scheduled_start_time": moment(row["next_scheduled_us"]),
