@@ -182,12 +182,10 @@ class Supervisor:
             for run in open_runs:
                 self._append(self._verdict(run, ending, died, evidence))
         orphans = processes.descendants(self._folder.id, apart_from=self.header.pid)
-        if not orphans:
-            self._append(self._exit(ending, died))
-            self._shipper.wake()
-            return
-        self._shipper.wake()
-        self._end_orphans(orphans)
+        if orphans:
+            self._shipper.wake()  # the state waits for nobody
+            self._end_orphans(orphans)
+        self._tell_missing()
         self._append(self._exit(ending, died))
         self._shipper.wake()
 
@@ -254,6 +252,15 @@ class Supervisor:
                 30,
                 f"The flow left process {orphan.pid} behind: {orphan.command}. It was ended after {self._settings.grace_seconds:g} s.",
             )
+
+    def _tell_missing(self) -> None:
+        """Say in the run's log what it lacks: whoever reads it should not take it for whole."""
+        missing = self._runs.missing
+        if missing:
+            reasons = ", ".join(dict.fromkeys(entry.reason for entry in missing))
+            count = sum(entry.records for entry in missing)
+            message = f"{count} records of this process, log lines mostly, are missing here: {reasons}."
+            self._tell(tail.last_root(self._folder.journal), 30, message)
 
     def _tell(self, run: str | None, level: int, message: str) -> None:
         self._append(entries.Log(self._clock.now_us(), level, "headrace.supervisor", message, run))

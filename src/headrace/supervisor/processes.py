@@ -57,7 +57,7 @@ def descendants(journal: str, *, apart_from: int) -> list[Descendant]:
 
 def _pids() -> list[int]:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     except OSError:  # macOS: other processes' environments are not to be read there, so none is found
         return []
 

@@ -12,7 +12,6 @@ from ..journal.spool import Folder, Lock, Spool, is_alive
 from ..settings import Settings
 from .loop import supervise
 
-
 _STARTING_S = 10.0
 """How long a companion may take, on a busy machine, from its start until it holds its journal's lock."""
 

@@ -16,6 +16,7 @@ _LINES = re.compile(
 )
 _ENDS = {b"COMPLETED", b"FAILED", b"CRASHED", b"CANCELLED"}
 _EXIT = b'{"k":"exit"'
+_MISSING = re.compile(rb'^\{"k":"missing"[^\n]*', re.MULTILINE)
 _LOOK_BACK = 512 * 1024
 """Bytes at the end of a journal in which the last lines of output are looked for."""
 
@@ -31,6 +32,8 @@ class OpenRuns:
         """``{flow run id: timeout in seconds}`` of open flow runs that have one."""
         self.started: dict[str, int] = {}
         """``{flow run id: when it last began to run, µs}`` of those."""
+        self.missing: list[entries.Missing] = []
+        """What was told to be missing from the journal."""
         self.exited = False
         """Whether the journal is closed."""
 
@@ -46,6 +49,9 @@ class OpenRuns:
                 self._ended(told.decode())
             elif state == b"RUNNING" and self.limits:
                 self._running(told.decode(), data, match.start())
+        if b'{"k":"missing"' in data:
+            found = [entries.decode(line) for line in _MISSING.findall(data)]
+            self.missing += [entry for entry in found if isinstance(entry, entries.Missing)]
         if _EXIT in data and re.search(rb'^\{"k":"exit"', data, re.MULTILINE):
             self.exited = True
 

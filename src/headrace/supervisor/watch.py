@@ -140,7 +140,7 @@ def _status_of_zombie(pid: int) -> int | None:
 def _may_trace(pid: int) -> bool:
     """Say whether the kernel tells us all about a process; asked by a link that it guards in the same way."""
     try:
-        os.readlink(f"/proc/{pid}/ns/user")
+        Path(f"/proc/{pid}/ns/user").readlink()
     except OSError:
         return False
     return True
