@@ -78,6 +78,8 @@ class Supervisor:
             self._listener.start()
             self._watch()
         self._listener.stop()
+        if not self._folder.journal.exists():
+            return False
         if not self._runs.exited:
             self._close_journal()
         return self._ship_rest()
@@ -87,6 +89,8 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._watched.wait(self._patience(), self._wake_read):
             self._vitals.sample()
+            if not self._folder.journal.exists():
+                return  # its home was removed under it, as a test's is: there is nothing to supervise
             self._take_commands()
             self._keep_grace()
             self._keep_timeouts()
@@ -270,6 +274,8 @@ class Supervisor:
         until = time.monotonic() + self._settings.ship_patience
         self._shipper.catch_up()
         while not self._shipper.is_done() and time.monotonic() < until:
+            if not self._folder.journal.exists():
+                break  # somebody removed it: there is nothing left to ship
             if self._shipper.away_since is None:
                 self._shipper.wake()
             time.sleep(0.02)
