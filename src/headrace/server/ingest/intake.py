@@ -136,8 +136,16 @@ class Intake:
             self._connection,
             [chunk for run, lines in self._logs.items() for chunk in logs.chunks(run, id, lines)],
         )
+        self._compact_logs()
         journals.acknowledge(self._connection, id, self._asked)
         journals.save(self._connection, self._kind, self._journal_row(end, now_us, leased))
+
+    def _compact_logs(self) -> None:
+        """Put the logs of flow runs together that have just ended."""
+        for id in sorted(self._touched):
+            run = self._journal.runs[id]
+            if run.is_flow and not run.is_open and id not in self._new:
+                logs.compact(self._connection, id, self._journal.id)
 
     def _insert_runs(self, now_us: int) -> None:
         journal = self._journal.id

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, insert, or_, select
+from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import state_id_at
@@ -23,6 +23,9 @@ CHUNK_LINES = 2_000
 
 CHUNK_BYTES = 1_000_000
 """About how much text one chunk holds at most; a single longer line is a chunk by itself."""
+
+_SMALL = 200  # lines: a chunk of fewer is worth putting together with others
+_MANY = 8  # chunks: fewer are left as they are
 
 _LEVEL = 1  # zlib's fastest: three times as fast as its default, and a tenth larger
 
@@ -168,7 +171,10 @@ def query(
 
 
 _Waiting = tuple[int, int, int, LogLine]
-"""Time, chunk and place in the chunk (all negative when descending): lines of one moment keep their order."""
+"""Time, then what keeps the order of lines of one moment (all negative when descending).
+
+That is ``0, place in the journal``; for lines without a journal ``chunk, place in the chunk``.
+"""
 
 
 class _Skip:
@@ -194,8 +200,9 @@ def _in_order(connection: Connection, wanted: LogFilter, descending: bool, skip:
         if alone and meta.lines <= skip.count and _wholly(meta, wanted):
             skip.count -= meta.lines
         else:
-            for number, line in _lines(connection, meta, wanted):
-                heapq.heappush(waiting, (sign * line.t, sign * meta.id, sign * number, line))
+            group = meta.id if meta.journal_id is None else 0
+            for place, line in _lines(connection, meta, wanted):
+                heapq.heappush(waiting, (sign * line.t, sign * group, sign * place, line))
         yield from _ready(waiting, None if following_begins is None else sign * following_begins, skip)
         meta = following
 
@@ -252,7 +259,7 @@ def _wholly(meta: Any, wanted: LogFilter) -> bool:
 def _lines(connection: Connection, meta: Any, wanted: LogFilter) -> Iterator[tuple[int, LogLine]]:
     data = connection.execute(select(log_chunks.c.data).where(log_chunks.c.id == meta.id)).scalar_one()
     tasks = None if wanted.task_runs is None else frozenset(wanted.task_runs)
-    for number, line in enumerate(_unpack(data, meta.first_us, meta.flow_run_id, meta.journal_id)):
+    for place, line in _unpack(data, meta.first_us, meta.flow_run_id, meta.journal_id):
         if (
             (wanted.min_level is None or line.level >= wanted.min_level)
             and (wanted.max_level is None or line.level <= wanted.max_level)
@@ -262,30 +269,55 @@ def _lines(connection: Connection, meta: Any, wanted: LogFilter) -> Iterator[tup
             and (wanted.without_task_run is None or (line.task_run is None) == wanted.without_task_run)
             and (wanted.where is None or wanted.where(line))
         ):
-            yield number, line
+            yield place, line
 
 
-def _unpack(data: bytes, first_us: int, flow_run: str | None, journal: str | None) -> Iterator[LogLine]:
+def _unpack(
+    data: bytes, first_us: int, flow_run: str | None, journal: str | None
+) -> Iterator[tuple[int, LogLine]]:
+    """Yield ``(place, line)``; a place is a byte offset in the journal, or else the number in the chunk."""
     columns = _decode(zlib.decompress(data))
     t, place = first_us, 0
     for number, message in enumerate(columns.messages):
         t += columns.times[number]
         at = columns.places[number]
-        if isinstance(at, int):
-            place += at
-            id = state_id_at(journal or "", place)
-        else:
-            id = at
+        place = place + at if isinstance(at, int) else number
         task = columns.task_run_of[number]
-        yield LogLine(
-            id,
-            t,
-            columns.levels[number],
-            columns.loggers[columns.logger_of[number]],
-            message,
-            flow_run,
-            None if task < 0 else columns.task_runs[task],
+        yield (
+            place,
+            LogLine(
+                at if isinstance(at, str) else state_id_at(journal or "", place),
+                t,
+                columns.levels[number],
+                columns.loggers[columns.logger_of[number]],
+                message,
+                flow_run,
+                None if task < 0 else columns.task_runs[task],
+            ),
         )
+
+
+def compact(connection: Connection, flow_run: str, journal: str) -> None:
+    """Put the small chunks of a flow run's log together: a run that logs slowly is shipped line by line.
+
+    Walks ``ix_log_chunks_flow_run``. It opens a bounded number of chunks, about 0.1 s of work.
+    """
+    c = log_chunks.c
+    of_run = c.flow_run_id == flow_run, c.journal_id == journal, c.lines < _SMALL
+    statement = select(c.id, c.first_us, c.data).where(*of_run).order_by(c.first_us).limit(CHUNK_LINES)
+    small = connection.execute(statement).all()
+    if len(small) < _MANY:
+        return
+    found = [
+        (place, line) for row in small for place, line in _unpack(row.data, row.first_us, flow_run, journal)
+    ]
+    lines = [
+        Line(one.t, one.level, one.logger, one.message, one.task_run, place) for place, one in sorted(found)
+    ]
+    connection.execute(
+        delete(log_chunks).where(c.id.in_(bindparam("ids", [row.id for row in small], expanding=True)))
+    )
+    insert_chunks(connection, list(chunks(flow_run, journal, lines)))
 
 
 def delete_of(connection: Connection, flow_run_ids: Sequence[str]) -> None:
