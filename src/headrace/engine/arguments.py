@@ -1,4 +1,4 @@
-"""Arguments of flows and tasks: bound, validated from type hints, waited for, written down."""
+"""Arguments of flows and tasks: bound, validated from type hints, waited for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sys
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from ..errors import ParameterBindError, ParameterTypeError, UpstreamTaskError
 from ..model.names import run_name
@@ -21,9 +19,6 @@ from .tracebacks import headline
 
 if TYPE_CHECKING:
     from .run import Run, TaskRun
-
-_JSON_LIMIT = 512 * 1024
-"""Bytes of parameters that are written into the journal; larger ones are shown by their size."""
 
 
 def bind(
@@ -324,7 +319,7 @@ class Validator:
         except pydantic.ValidationError as error:
             for item in error.errors(include_url=False):
                 where = ".".join(map(str, (name, *item["loc"])))
-                problems.append(f"{where}: {item['msg']} (got {_short(value)})")
+                problems.append(f"{where}: {item['msg']} (got {short(value)})")
             return value
 
 
@@ -354,45 +349,13 @@ def _fits(value: Any, hint: Any) -> bool:
 _EXACT = {int, str, float, bool, bytes, type(None), list, dict, tuple, set}
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value's ``repr``, cut to a hundred characters; the type's name when it has none."""
     try:
         text = repr(value)
     except Exception:
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def to_json(values: dict[str, Any]) -> bytes:
-    """Return parameters as a JSON object; what JSON cannot hold is its ``repr``, what is too large its size."""
-    if not values:
-        return b"{}"
-    try:
-        data = _encode(values)
-    except Exception:
-        data = _encode({name: _one_json(value) for name, value in values.items()})
-    if len(data) > _JSON_LIMIT:
-        data = _encode(
-            {name: _one_json(value, limit=_JSON_LIMIT // (len(values) + 1)) for name, value in values.items()}
-        )
-    return data
-
-
-def _one_json(value: Any, limit: int = _JSON_LIMIT) -> Any:
-    try:
-        data = _encode(value)
-    except Exception:
-        return _short(value)
-    return value if len(data) <= limit else f"<{type(value).__name__}, {len(data)} bytes of JSON>"
-
-
-def _hook(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)  # a pydantic model
-    if dump is not None and not isinstance(value, type):
-        return dump(mode="json")
-    return _short(value)
-
-
-_encode = msgspec.json.Encoder(enc_hook=_hook).encode
 
 
 def peak_memory_bytes() -> int:

@@ -19,14 +19,11 @@ from typing import (
     overload,
 )
 
-from . import arguments, logs
-from .driver import drive
+from . import arguments
 from .outcome import hand_over
-from .recorder import current_settings, recorder
 from .run import FlowRun, current_run, current_tags
 from .source import version_of
 from .state import State
-from .tracebacks import install_excepthook
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -126,14 +123,14 @@ class Flow(Generic[P, R]):
     @property
     def retries(self) -> int:
         """How often a failed run is tried again."""
-        return self._retries if self._retries is not None else int(current_settings().flow_default_retries)
+        return self._retries if self._retries is not None else int(settings_now().flow_default_retries)
 
     @property
     def retry_delay_seconds(self) -> float | list[float]:
         """Seconds before a retry, or a list with each retry's."""
         if self._retry_delay is not None:
             return self._retry_delay
-        return float(current_settings().flow_default_retry_delay_seconds)
+        return float(settings_now().flow_default_retry_delay_seconds)
 
     @overload
     def __call__(self: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -164,6 +161,8 @@ class Flow(Generic[P, R]):
         run = self._make_run(args, kwargs, wait_for)
         if self.isasync:
             return self._call_async(run, return_state)
+        from .driver import drive  # with what it needs half of the engine: loaded by the first call
+
         drive(run)
         _stop_runner(run)
         return hand_over(run, return_state)
@@ -176,6 +175,8 @@ class Flow(Generic[P, R]):
         return hand_over(run, return_state)
 
     def _make_run(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> FlowRun:
+        from .recorder import recorder  # the journal and its encoder: loaded by the first call
+
         parameters: dict[str, Any] = {}
         if self.signature.parameters or args or kwargs:
             parameters = arguments.bind(self.signature, self.name, args, kwargs)
@@ -197,11 +198,10 @@ class Flow(Generic[P, R]):
             inherited = parent.log_prints
         else:
             inherited = settings.logging_log_prints
-            logs.set_up(settings)
-            install_excepthook()
+            _prepare_process(settings)
         run.log_prints = inherited if self.log_prints is None else self.log_prints
         if run.log_prints:
-            logs.patch_print()
+            patch_print()
         if parameters or wait_for is not None:
             arguments.find_upstream(run, parameters, wait_for)
         return run
@@ -274,6 +274,29 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
+
+
+def settings_now() -> Any:
+    """Return the settings of this process's runs."""
+    from .recorder import current_settings  # as above: loaded when it is needed
+
+    return current_settings()
+
+
+def _prepare_process(settings: Any) -> None:
+    """Do what the outermost flow of a process needs; the second time it does nothing."""
+    from . import logs  # logging is 3 ms that importing headrace need not take
+    from .tracebacks import install_excepthook
+
+    logs.set_up(settings)
+    install_excepthook()
+
+
+def patch_print() -> None:
+    """Have ``print`` of runs go to their logs."""
+    from . import logs  # as above
+
+    logs.patch_print()
 
 
 def _stop_runner(run: FlowRun) -> None:

@@ -6,7 +6,6 @@ import functools
 import inspect
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 
@@ -21,7 +20,8 @@ def _file_hash(path: str) -> str | None:
     import hashlib  # 3 ms that importing headrace need not take
 
     try:
-        return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+        with open(path, "rb") as file:  # noqa: PTH123  # pathlib is 3 ms that importing headrace need not take
+            return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
     except OSError:
         return None
 

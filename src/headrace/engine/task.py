@@ -11,17 +11,25 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypedDict, TypeVar, overload
 
 from ..errors import MissingContextError
-from . import arguments, logs
+from . import arguments
 from .annotations import Annotation, allow_failure, unmapped
-from .driver import drive
-from .flow import Hook, NameMaker, check_definition, check_hooks, doc_of, merge_options, name_of, runner_for
+from .flow import (
+    Hook,
+    NameMaker,
+    check_definition,
+    check_hooks,
+    doc_of,
+    merge_options,
+    name_of,
+    patch_print,
+    runner_for,
+    settings_now,
+)
 from .futures import HeadraceFuture, HeadraceFutureList
 from .outcome import hand_over
-from .recorder import current_settings, recorder
 from .run import FlowRun, TaskRun, current_run, current_tags
 from .source import task_key
 from .state import State
-from .writing import write_created
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -136,14 +144,14 @@ class Task(Generic[P, R]):
     @property
     def retries(self) -> int:
         """How often a failed run is tried again."""
-        return self._retries if self._retries is not None else int(current_settings().task_default_retries)
+        return self._retries if self._retries is not None else int(settings_now().task_default_retries)
 
     @property
     def retry_delay_seconds(self) -> Any:
         """Seconds before a retry, or a list with each retry's."""
         if self._retry_delay is not None:
             return self._retry_delay
-        return float(current_settings().task_default_retry_delay_seconds)
+        return float(settings_now().task_default_retry_delay_seconds)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return arguments by parameter name, defaults applied."""
@@ -179,6 +187,8 @@ class Task(Generic[P, R]):
         run = self._make_run(args, kwargs, wait_for)
         if self.isasync:
             return self._call_async(run, return_state)
+        from .driver import drive  # with what it needs half of the engine: loaded by the first call
+
         drive(run)
         return hand_over(run, return_state)
 
@@ -237,6 +247,8 @@ class Task(Generic[P, R]):
                 f"Task {self.name} was submitted outside a flow; only a flow run has a task runner. Call the task "
                 "directly, or submit it inside a function decorated with @flow."
             )
+        from .writing import write_created  # as in __call__
+
         write_created(run)
         parent.children.add(run)
         return runner_for(parent).submit(run, copy_context())
@@ -313,8 +325,7 @@ class Task(Generic[P, R]):
             parent: FlowRun | None = outer.flow_run
             keeper = outer.recorder
         else:
-            parent, keeper = None, recorder()
-            logs.set_up(keeper.settings)
+            parent, keeper = None, _recorder_for_task()
         tags = current_tags.get()
         run = TaskRun(self, keeper, args, kwargs, parent, tags | self.tags if self.tags else tags)
         key = self.task_key
@@ -332,7 +343,7 @@ class Task(Generic[P, R]):
         inherited = outer.log_prints if outer is not None else keeper.settings.logging_log_prints
         run.log_prints = inherited if self.log_prints is None else self.log_prints
         if run.log_prints:
-            logs.patch_print()
+            patch_print()
         if arguments.upstream_of(args, kwargs, wait_for):
             arguments.find_upstream(run, self.bind(args, kwargs), wait_for)
         if self.task_run_name is not None:
@@ -392,6 +403,16 @@ class Task(Generic[P, R]):
         return f"<Task {self.name!r}>"
 
 
+def _recorder_for_task() -> Recorder:
+    """Return the recorder for a task that is called outside any flow."""
+    from . import logs  # as in Task.__call__: loaded when it is needed
+    from .recorder import recorder
+
+    keeper = recorder()
+    logs.set_up(keeper.settings)
+    return keeper
+
+
 def _lookup(module: str, name: str) -> Any:
     """Return a module's thing by its dotted name, or ``None``."""
     try:
@@ -410,7 +431,7 @@ def _rebuild(fn: Any, options: dict[str, Any]) -> Task[Any, Any]:
 def _delays(given: Any, retries: int | None) -> Any:
     if not callable(given):
         return given
-    return given(retries if retries is not None else int(current_settings().task_default_retries))
+    return given(retries if retries is not None else int(settings_now().task_default_retries))
 
 
 def _simple_arity(signature: inspect.Signature) -> range:
@@ -422,7 +443,9 @@ def _simple_arity(signature: inspect.Signature) -> range:
     return range(required, len(signature.parameters) + 1)
 
 
-def _spread(task_: Task[Any, Any], values: dict[str, Any]) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
+def _spread(
+    task_: Task[Any, Any], values: dict[str, Any]
+) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
     """Return the positional and keyword arguments of each run of a map, made as they are asked for."""
     places = _places(task_.signature, values)
     mapped: dict[Place, list[Any]] = {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-_OURS = str(Path(__file__).parent) + "/"
+_OURS = os.path.dirname(__file__) + "/"  # noqa: PTH120  # pathlib is 3 ms that importing headrace need not take
 _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 32_000
 _CHAIN_LIMIT = 10

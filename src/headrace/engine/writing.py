@@ -11,7 +11,8 @@ import msgspec
 
 from ..model import entries
 from ..model.states import DEFAULT_NAME, TERMINAL
-from . import arguments, logs, progress
+from . import logs, progress
+from .as_json import to_json
 from .effects import Drain, Hooks
 from .futures import in_event_loop
 from .state import State
@@ -106,7 +107,7 @@ def _flow_created(run: FlowRun) -> entries.FlowRun:
         placeholder=run.parent_task_run_id,
         dynamic_key=run.dynamic_key,
         version=flow.version,
-        parameters=msgspec.Raw(arguments.to_json(run.parameters)),
+        parameters=msgspec.Raw(to_json(run.parameters)),
         tags=sorted(run.tags) if run.tags else None,
         retries=run.retries,
         retry_delay=run.retry_delay if not callable(run.retry_delay) else None,
