@@ -209,4 +209,5 @@ def _logging_print(
     if run is None or not run.log_prints or file not in (None, sys.stdout, sys.stderr):
         _print(*args, sep=sep, end=end, file=file, flush=flush)
         return
-    run_logger(run).info("%s", (sep if sep is not None else " ").join(map(str, args)))
+    text = (sep if sep is not None else " ").join(map(str, args))
+    run_logger(run).info("%s", text, stacklevel=2)  # the line that printed, not this one
