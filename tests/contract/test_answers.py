@@ -121,9 +121,9 @@ def test_slots_are_granted_since_no_limit_exists(api: Api) -> None:
     check("POST /v2/concurrency_limits/increment-with-lease", taken)
     lease = taken.json()["lease_id"]
 
-    assert 204 == api.post(f"/v2/concurrency_limits/leases/{lease}/renew").status_code
+    assert api.post(f"/v2/concurrency_limits/leases/{lease}/renew").status_code == 204
     assert (
-        204 == api.post("/v2/concurrency_limits/decrement-with-lease", json={"lease_id": lease}).status_code
+        api.post("/v2/concurrency_limits/decrement-with-lease", json={"lease_id": lease}).status_code == 204
     )
 
 
@@ -154,9 +154,9 @@ def test_what_is_not_there_is_404_with_its_name(api: Api, method: str, path: str
     """``{"detail": "<Thing> not found"}``; a malformed id is 404 too."""
     answer = api.request(method, path.format(MISSING), json={} if method in ("POST", "PATCH") else None)
 
-    assert 404 == answer.status_code
+    assert answer.status_code == 404
     assert answer.json()["detail"].endswith("not found")
-    assert 404 == api.request(method, path.format("no-uuid")).status_code
+    assert api.request(method, path.format("no-uuid")).status_code == 404
 
 
 @pytest.mark.parametrize("kind", ["flow_runs", "task_runs"])
@@ -164,7 +164,7 @@ def test_a_proposal_for_a_missing_run_is_404_with_a_message(api: Api, kind: str)
     """``exception_message`` instead of ``detail``: the contract's exception."""
     answer = api.propose(kind, MISSING, "RUNNING")
 
-    assert 404 == answer.status_code
+    assert answer.status_code == 404
     assert "not found" in answer.json()["exception_message"]
 
 
@@ -172,13 +172,13 @@ def test_tokens_against_forgery_are_off_in_the_words_that_clients_match(api: Api
     """422 with the fixed text."""
     answer = api.get("/csrf-token", params={"client": MISSING})
 
-    assert (422, {"detail": "CSRF protection is disabled."}) == (answer.status_code, answer.json())
+    assert (answer.status_code, answer.json()) == (422, {"detail": "CSRF protection is disabled."})
 
 
 def test_the_versions_are_the_contracts(api: Api) -> None:
     """A client compares the release's major with its own."""
-    assert ("0.8.4", "3.9.1") == (api.get("/version").json(), api.get("/admin/version").json())
-    assert {"message": "OK"} == api.get("/ready").json()
+    assert (api.get("/version").json(), api.get("/admin/version").json()) == ("0.8.4", "3.9.1")
+    assert api.get("/ready").json() == {"message": "OK"}
 
 
 @pytest.mark.parametrize(

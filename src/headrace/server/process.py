@@ -167,9 +167,11 @@ def _listen(settings: Settings) -> socket.socket:
     host, port = settings.server_host, settings.server_port
     try:
         family, kind, proto, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(family, kind, proto))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            undo.pop_all()
     except (OSError, OverflowError) as error:
         raise SettingError(
             f"The server cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}. "
@@ -215,10 +217,20 @@ def read_address(home: Path) -> Address | None:
     """Return what a home's living server says of itself, or ``None``."""
     try:
         address = json.loads((home / ADDRESS_FILE).read_bytes())
-        alive = address["boot"] == boot_id() and start_ticks(address["pid"]) == address["started"]
+        return address if address["boot"] == boot_id() and _lives(address) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return address if alive else None
+
+
+def _lives(address: Address) -> bool:
+    pid: int = address["pid"]
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a dead child of ours would stay a zombie until we look
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        stat = b") ?"  # not Linux
+    return start_ticks(pid) == address["started"] and stat[stat.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
 
 
 def status(settings: Settings) -> Status:
@@ -284,6 +296,7 @@ def _wait_until_healthy(home: Path, process: subprocess.Popen[bytes], log_start:
         ended = process.poll() is not None
         address = read_address(home)  # another one's, when two were started at once
         if address is not None and _is_healthy(address["url"]):
+            process.returncode = 0  # it goes on without us: nobody waits for it, and that is no mistake
             return address
         if ended:
             break
@@ -308,7 +321,7 @@ def stop(settings: Settings) -> Address | None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(address["pid"], signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
-    while _is_there(address):
+    while _lives(address):
         if time.monotonic() > deadline:
             raise ServerUnavailable(
                 f"The server (pid {address['pid']}) was told to end and is still there after {STOP_S:g} s. "
@@ -316,11 +329,3 @@ def stop(settings: Settings) -> Address | None:
             )
         time.sleep(0.02)
     return address
-
-
-def _is_there(address: Address) -> bool:
-    if start_ticks(address["pid"]) != address["started"]:
-        return False
-    with contextlib.suppress(ChildProcessError):
-        return os.waitpid(address["pid"], os.WNOHANG)[0] == 0  # our own child would stay a zombie
-    return True

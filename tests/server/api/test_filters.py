@@ -308,24 +308,24 @@ def test_a_list_comes_in_the_order_asked_for_page_by_page(
 
     keys = [key(run) for run in whole]
     assert sorted(keys, reverse=descending) == keys
-    assert 40 == len({run["id"] for run in whole})
+    assert len({run["id"] for run in whole}) == 40
     ids = [run["id"] for run in whole]
     assert ids == [run["id"] for page in pages for run in page["results"]]
     assert ids == [run["id"] for page in offsets for run in page]
-    assert (40, 6, 7) == (pages[0]["count"], pages[0]["pages"], pages[0]["limit"])
+    assert (pages[0]["count"], pages[0]["pages"], pages[0]["limit"]) == (40, 6, 7)
 
 
 @pytest.mark.parametrize("kind", ["deployments", "work_pools", "work_pool_queues"])
 def test_what_does_not_exist_yet_matches_nothing_and_null_restricts_nothing(api: Api, kind: str) -> None:
     """Clients send such filters often, nearly always as null."""
-    assert 40 == api.post("/flow_runs/count", json={kind: None}).json()
-    assert 0 == api.post("/flow_runs/count", json={kind: {}}).json()
+    assert api.post("/flow_runs/count", json={kind: None}).json() == 40
+    assert api.post("/flow_runs/count", json={kind: {}}).json() == 0
 
 
 def test_flows_are_listed_by_tags_and_deployments(api: Api) -> None:
     """No flow has a deployment yet."""
-    assert 4 == api.post("/flows/count", json={"flows": {"deployment": {"is_null_": True}}}).json()
-    assert 0 == api.post("/flows/count", json={"flows": {"deployment": {"is_null_": False}}}).json()
-    assert 4 == api.post("/flows/count", json={"flows": {"tags": {"is_null_": True}}}).json()
+    assert api.post("/flows/count", json={"flows": {"deployment": {"is_null_": True}}}).json() == 4
+    assert api.post("/flows/count", json={"flows": {"deployment": {"is_null_": False}}}).json() == 0
+    assert api.post("/flows/count", json={"flows": {"tags": {"is_null_": True}}}).json() == 4
     names = [flow["name"] for flow in api.post("/flows/filter", json={"sort": "NAME_DESC"}).json()]
     assert sorted(names, reverse=True) == names

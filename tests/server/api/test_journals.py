@@ -41,7 +41,7 @@ def test_bytes_are_taken_once_however_they_are_packed(api: Api) -> None:
     """Plain, gzip and deflate; the same bytes again change nothing; an unfinished line is not taken."""
     data = lines()
     first = data.index(b"\n") + 1
-    assert 404 == api.get(PATH).status_code
+    assert api.get(PATH).status_code == 404
     assert (200, {"offset": first}) == put(api, 0, gzip.compress(data[: first + 5]), "gzip")
     assert (200, {"offset": len(data)}) == put(api, first, zlib.compress(data[first:]), "deflate")
     assert (200, {"offset": len(data)}) == put(api, 0, data)
@@ -51,7 +51,7 @@ def test_bytes_are_taken_once_however_they_are_packed(api: Api) -> None:
         told[name] for name in ("id", "offset", "host", "pid", "closed")
     )
     run = api.get(f"/flow_runs/{RUN}").json()
-    assert ("etl", "Running", 2) == (run["flow_name"], run["state_name"], len(run["state_history"]))
+    assert (run["flow_name"], run["state_name"], len(run["state_history"])) == ("etl", "Running", 2)
     assert {("fact", "run")} == {(each["rank"], each["source"]) for each in run["state_history"]}
 
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_unpacked_is_refused(api: Api, content: bytes, encoding: 
     answered, told = put(api, 0, content, encoding)
 
     assert (status, True) == (answered, bool(told["detail"]))
-    assert 404 == api.get(PATH).status_code
+    assert api.get(PATH).status_code == 404
 
 
 def test_garbage_harms_nothing(api: Api) -> None:
@@ -83,7 +83,7 @@ def test_garbage_harms_nothing(api: Api) -> None:
 
     assert (200, {"offset": len(data)}) == put(api, 0, data)
     assert api.get(PATH).json()["torn"] > 0
-    assert "RUNNING" == api.get(f"/flow_runs/{RUN}").json()["state_type"]
+    assert api.get(f"/flow_runs/{RUN}").json()["state_type"] == "RUNNING"
 
 
 @pytest.mark.parametrize("query", ["", "?offset=-1", "?offset=x", f"?offset={2**63}"])
@@ -91,8 +91,8 @@ def test_an_offset_that_is_none_is_422_and_named(api: Api, query: str) -> None:
     """In the contract's form."""
     answer = api.put(PATH + query, content=b"{}\n")
 
-    assert 422 == answer.status_code
-    assert ["query", "offset"] == answer.json()["exception_detail"][0]["loc"]
+    assert answer.status_code == 422
+    assert answer.json()["exception_detail"][0]["loc"] == ["query", "offset"]
 
 
 def test_bytes_of_another_journal_are_refused(api: Api) -> None:
@@ -100,7 +100,7 @@ def test_bytes_of_another_journal_are_refused(api: Api) -> None:
     other = "01a20879-4912-75ac-8e3e-000000000000"
     answer = api.put(f"/journals/{other}", params={"offset": 0}, content=lines())
 
-    assert 422 == answer.status_code
+    assert answer.status_code == 422
     assert ID in answer.json()["detail"] or other in answer.json()["detail"]
 
 
@@ -134,8 +134,8 @@ def test_a_command_wakes_the_poll_at_once(api: Api, poll: dict[str, object]) -> 
     [command] = poll["answer"]  # type: ignore[misc]  # a list of one
 
     assert poll["took"] < 10  # type: ignore[operator]  # seconds
-    assert ("cancel", RUN) == (command["action"], command["flow_run_id"])
-    assert [] == api.get(PATH + "/commands", params={"after": command["id"]}).json()
+    assert (command["action"], command["flow_run_id"]) == ("cancel", RUN)
+    assert api.get(PATH + "/commands", params={"after": command["id"]}).json() == []
 
 
 def test_polls_end_when_the_server_does(api: Api, poll: dict[str, object]) -> None:
@@ -143,12 +143,12 @@ def test_polls_end_when_the_server_does(api: Api, poll: dict[str, object]) -> No
     api.app.state.context.bells.close()
     poll["thread"].join(timeout=10)  # type: ignore[attr-defined]  # a thread
 
-    assert [] == poll["answer"]
+    assert poll["answer"] == []
 
 
 def test_a_poll_without_wait_answers_at_once(api: Api) -> None:
     """Also for a journal of which nothing has come yet."""
-    assert [] == api.get(PATH + "/commands").json()
+    assert api.get(PATH + "/commands").json() == []
 
 
 def test_a_command_of_another_server_is_found_by_the_bell_ringer(api: Api, database: Database) -> None:
@@ -164,4 +164,4 @@ def test_a_command_of_another_server_is_found_by_the_bell_ringer(api: Api, datab
     waiting += ["01a20879-4912-75ac-8e3e-000000000000", ID]
     ringer.tick()
 
-    assert [ID] == rung
+    assert rung == [ID]

@@ -19,7 +19,7 @@ JOURNAL = "/journals/01a20879-4912-75ac-8e3e-b5bcc94ae52f"
 def lives(api: Api) -> Iterator[None]:
     """After each test the server still works."""
     yield
-    assert 201 == api.post("/flows/", json={"name": "still-there"}).status_code
+    assert api.post("/flows/", json={"name": "still-there"}).status_code == 201
 
 
 def test_what_is_not_json_is_422(api: Api) -> None:
@@ -35,9 +35,9 @@ def test_what_is_not_json_is_422(api: Api) -> None:
     ):
         answer = api.post("/flow_runs/filter", content=body, headers=JSON)
 
-        assert 422 == answer.status_code, body
-        assert "Invalid request received." == answer.json()["exception_message"]
-        assert ["body"] == answer.json()["exception_detail"][0]["loc"]
+        assert answer.status_code == 422, body
+        assert answer.json()["exception_message"] == "Invalid request received."
+        assert answer.json()["exception_detail"][0]["loc"] == ["body"]
 
 
 @pytest.mark.parametrize("depth", [101, 5_000, 1_000_000])
@@ -46,7 +46,7 @@ def test_deep_nesting_is_422(api: Api, depth: int) -> None:
     body = b'{"flow_id": null, "parameters": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
     answer = api.post("/flow_runs/", content=body, headers=JSON)
 
-    assert 422 == answer.status_code
+    assert answer.status_code == 422
     assert "nested" in answer.json()["exception_detail"][0]["msg"]
 
 
@@ -97,7 +97,7 @@ def test_a_field_that_does_not_fit_is_named(api: Api, path: str, body: Any, wher
     answer = api.post(path, json=body)
     told = answer.json()
 
-    assert 422 == answer.status_code
+    assert answer.status_code == 422
     assert {"type", "loc", "msg", "input"} == set(told["exception_detail"][0])
     assert any(where == each["loc"][: len(where)] for each in told["exception_detail"])
     assert body == told["request_body"]
@@ -108,22 +108,22 @@ def test_too_large_a_limit_is_422_in_the_contracts_words(api: Api, path: str) ->
     """200 at most; none by default means 200; less than none is refused too."""
     answer = api.post(path, json={"limit": 201})
 
-    assert (422, {"detail": "Invalid limit: must be less than or equal to 200."}) == (
+    assert (
         answer.status_code,
         answer.json(),
-    )
-    assert 422 == api.post(path, json={"limit": -1}).status_code
-    assert [] == api.post(path, json={"limit": 0}).json()
-    assert 200 == api.post(path, json={"limit": None, "offset": None, "sort": None}).status_code
-    assert 200 == api.post(path).status_code
+    ) == (422, {"detail": "Invalid limit: must be less than or equal to 200."})
+    assert api.post(path, json={"limit": -1}).status_code == 422
+    assert api.post(path, json={"limit": 0}).json() == []
+    assert api.post(path, json={"limit": None, "offset": None, "sort": None}).status_code == 200
+    assert api.post(path).status_code == 200
 
 
 def test_a_page_past_the_end_is_empty(api: Api) -> None:
     """Even one whose offset no database could count to."""
     answer = api.post("/flow_runs/paginate", json={"page": 2**48})
 
-    assert (200, []) == (answer.status_code, answer.json()["results"])
-    assert 422 == api.post("/flow_runs/paginate", json={"page": 2**48 + 1}).status_code
+    assert (answer.status_code, answer.json()["results"]) == (200, [])
+    assert api.post("/flow_runs/paginate", json={"page": 2**48 + 1}).status_code == 422
 
 
 def test_what_a_run_says_is_mended_and_not_lost(api: Api) -> None:
@@ -143,8 +143,8 @@ def test_what_a_run_says_is_mended_and_not_lost(api: Api) -> None:
         ],
     )
 
-    assert "a\ufffdb" == api.get(f"/flow_runs/{run}").json()["state"]["message"]
-    assert ["\ufffd"] == [line["message"] for line in api.post("/logs/filter", json={}).json()]
+    assert api.get(f"/flow_runs/{run}").json()["state"]["message"] == "a\ufffdb"
+    assert [line["message"] for line in api.post("/logs/filter", json={}).json()] == ["\ufffd"]
 
 
 def test_a_run_of_a_flow_that_is_not_there_is_409(api: Api) -> None:
@@ -156,16 +156,16 @@ def test_a_run_of_a_flow_that_is_not_there_is_409(api: Api) -> None:
     ):
         answer = api.post(path, json=body)
 
-        assert (409, True) == (answer.status_code, missing in answer.json()["detail"])
-    assert 0 == api.post("/flow_runs/count").json()
+        assert (answer.status_code, missing in answer.json()["detail"]) == (409, True)
+    assert api.post("/flow_runs/count").json() == 0
 
 
 def test_a_body_that_is_no_json_by_its_header_is_422(api: Api) -> None:
     """A web page of a stranger can send text/plain without asking; it gets nothing done."""
     answer = api.post("/flows/", content=b'{"name": "x"}', headers={"content-type": "text/plain"})
 
-    assert 422 == answer.status_code
-    assert 0 == api.post("/flows/count").json()
+    assert answer.status_code == 422
+    assert api.post("/flows/count").json() == 0
 
 
 def test_a_body_over_the_limit_is_413_with_the_limit(database: Database) -> None:
@@ -181,7 +181,7 @@ def test_a_body_over_the_limit_is_413_with_the_limit(database: Database) -> None
         )
 
         for answer in (told, sent, bomb):
-            assert (413, True) == (answer.status_code, "1000 bytes" in answer.json()["detail"])
+            assert (answer.status_code, "1000 bytes" in answer.json()["detail"]) == (413, True)
 
 
 def test_nobody_comes_in_without_the_right_word(database: Database) -> None:
@@ -191,10 +191,10 @@ def test_nobody_comes_in_without_the_right_word(database: Database) -> None:
             headers = {} if given is None else {"authorization": given.encode("latin-1")}
             answer = api.post("/flows/count", headers=headers)
 
-            assert (401, {"exception_message": "Unauthorized"}) == (answer.status_code, answer.json())
-        assert 200 == api.post("/flows/count", auth=("ada", "secret")).status_code
-        assert 200 == api.post("/flows/count", headers={"authorization": "Bearer ada:secret"}).status_code
-        assert [200, 200] == [api.get(path).status_code for path in ("/health", "/ready")]
+            assert (answer.status_code, answer.json()) == (401, {"exception_message": "Unauthorized"})
+        assert api.post("/flows/count", auth=("ada", "secret")).status_code == 200
+        assert api.post("/flows/count", headers={"authorization": "Bearer ada:secret"}).status_code == 200
+        assert [api.get(path).status_code for path in ("/health", "/ready")] == [200, 200]
 
 
 def test_a_fault_inside_is_500_with_a_body_and_a_traceback_in_the_log(
@@ -206,7 +206,7 @@ def test_a_fault_inside_is_500_with_a_body_and_a_traceback_in_the_log(
     monkeypatch.setattr(flows, "count", lambda *_: 1 / 0)
     answer = api.post("/flows/count")
 
-    assert (500, {"exception_message": "Internal Server Error"}) == (answer.status_code, answer.json())
+    assert (answer.status_code, answer.json()) == (500, {"exception_message": "Internal Server Error"})
     assert "ZeroDivisionError" in caplog.text
     assert "POST /api/flows/count" in caplog.text
 
@@ -226,8 +226,8 @@ def test_a_busy_database_is_503_which_clients_try_again(api: Api, monkeypatch: p
     monkeypatch.setattr(Database, "is_passing", lambda _, error: isinstance(error, OperationalError))
     answer = api.post("/flows/count")
 
-    assert (503, {"exception_message": "Service Unavailable"}) == (answer.status_code, answer.json())
-    assert "1" == answer.headers["retry-after"]
+    assert (answer.status_code, answer.json()) == (503, {"exception_message": "Service Unavailable"})
+    assert answer.headers["retry-after"] == "1"
 
 
 def test_a_filter_with_very_many_values_is_answered(api: Api) -> None:

@@ -35,23 +35,27 @@ def status_of(answer: Any) -> tuple[int, str]:
 def test_a_run_of_a_foreign_client_is_counted_and_timed(api: Api) -> None:
     """Pending, Running for 2 s, a retry, Running for 3 s, Completed."""
     run = api.flow_run(empirical_policy={"retries": 1, "retry_delay": 1})["id"]
-    assert (201, "ACCEPT") == status_of(api.propose("flow_runs", run, "RUNNING"))
+    assert status_of(api.propose("flow_runs", run, "RUNNING")) == (201, "ACCEPT")
     api.clock.pass_s(2)
-    assert (201, "REJECT") == status_of(api.propose("flow_runs", run, "FAILED", message="once"))
-    assert ("SCHEDULED", "AwaitingRetry") == api.state_of(run)
+    assert status_of(api.propose("flow_runs", run, "FAILED", message="once")) == (201, "REJECT")
+    assert api.state_of(run) == ("SCHEDULED", "AwaitingRetry")
     waiting = api.propose("flow_runs", run, "RUNNING")
-    assert (200, "WAIT", 1) == (*status_of(waiting), waiting.json()["details"]["delay_seconds"])
+    assert (*status_of(waiting), waiting.json()["details"]["delay_seconds"]) == (200, "WAIT", 1)
     api.clock.pass_s(1.5)
     api.propose("flow_runs", run, "RUNNING")
     api.clock.pass_s(3)
     api.propose("flow_runs", run, "COMPLETED")
     told = api.get(f"/flow_runs/{run}").json()
 
-    assert (2, 5.0) == (told["run_count"], round(told["total_run_time"], 3))
+    assert (told["run_count"], round(told["total_run_time"], 3)) == (2, 5.0)
     assert told["end_time"] is not None
     assert None is told["next_scheduled_start_time"]
-    assert ["Pending", "Running", "AwaitingRetry", "Running", "Completed"] == [
-        each["name"] for each in told["state_history"]
+    assert [each["name"] for each in told["state_history"]] == [
+        "Pending",
+        "Running",
+        "AwaitingRetry",
+        "Running",
+        "Completed",
     ]
     assert {("proposal", "client")} == {(each["rank"], each["source"]) for each in told["state_history"]}
 
@@ -66,21 +70,22 @@ def test_a_paused_run_goes_on_without_being_counted_again(api: Api) -> None:
     pause = {"pause_key": "p", "run_input_keyset": keys}
     api.propose("flow_runs", run, "PAUSED", state_details=pause)
     refused = api.post(f"/flow_runs/{run}/resume", json={"run_input": {}})
-    assert (200, "REJECT") == status_of(refused)
+    assert status_of(refused) == (200, "REJECT")
     assert "name" in refused.json()["details"]["reason"]
-    assert (201, "ACCEPT") == status_of(
-        api.post(f"/flow_runs/{run}/resume", json={"run_input": {"name": "Ada"}})
+    assert status_of(api.post(f"/flow_runs/{run}/resume", json={"run_input": {"name": "Ada"}})) == (
+        201,
+        "ACCEPT",
     )
 
-    assert '{"name":"Ada"}' == api.get(f"/flow_runs/{run}/input/p-response").text
+    assert api.get(f"/flow_runs/{run}/input/p-response").text == '{"name":"Ada"}'
     told = api.get(f"/flow_runs/{run}").json()
-    assert ("RUNNING", 1, False) == (
+    assert (
         told["state_type"],
         told["run_count"],
         told["empirical_policy"]["resuming"],
-    )
-    assert (200, "REJECT") == status_of(api.propose("flow_runs", run, "PAUSED", state_details=pause))
-    assert (200, "ABORT") == status_of(api.post(f"/flow_runs/{run}/resume"))
+    ) == ("RUNNING", 1, False)
+    assert status_of(api.propose("flow_runs", run, "PAUSED", state_details=pause)) == (200, "REJECT")
+    assert status_of(api.post(f"/flow_runs/{run}/resume")) == (200, "ABORT")
 
 
 def test_a_suspended_run_is_planned_again_when_it_is_resumed(api: Api) -> None:
@@ -90,19 +95,19 @@ def test_a_suspended_run_is_planned_again_when_it_is_resumed(api: Api) -> None:
     api.propose("flow_runs", run, "PAUSED", name="Suspended", state_details={"pause_reschedule": True})
     answer = api.post(f"/flow_runs/{run}/resume")
 
-    assert (201, "ACCEPT") == status_of(answer)
-    assert ("SCHEDULED", "Resuming") == api.state_of(run)
+    assert status_of(answer) == (201, "ACCEPT")
+    assert api.state_of(run) == ("SCHEDULED", "Resuming")
 
 
 def test_a_forced_state_stands_whatever_the_rules_say(api: Api) -> None:
     """Cancelled by force, then Running by force; the history says that it was force."""
     run = api.flow_run()["id"]
     api.propose("flow_runs", run, "COMPLETED")
-    assert (201, "ACCEPT") == status_of(api.propose("flow_runs", run, "CANCELLED", force=True))
-    assert (201, "ACCEPT") == status_of(api.propose("flow_runs", run, "RUNNING", force=True))
+    assert status_of(api.propose("flow_runs", run, "CANCELLED", force=True)) == (201, "ACCEPT")
+    assert status_of(api.propose("flow_runs", run, "RUNNING", force=True)) == (201, "ACCEPT")
 
     ranks = [each["rank"] for each in api.get(f"/flow_runs/{run}").json()["state_history"]]
-    assert ["proposal", "proposal", "forced", "forced"] == ranks
+    assert ranks == ["proposal", "proposal", "forced", "forced"]
 
 
 def test_the_same_transition_twice_is_made_once(api: Api) -> None:
@@ -112,7 +117,7 @@ def test_the_same_transition_twice_is_made_once(api: Api) -> None:
     first = api.propose("flow_runs", run, "RUNNING", state_details=details)
     again = api.propose("flow_runs", run, "RUNNING", state_details=details)
 
-    assert [(201, "ACCEPT"), (200, "REJECT")] == [status_of(first), status_of(again)]
+    assert [status_of(first), status_of(again)] == [(201, "ACCEPT"), (200, "REJECT")]
     assert first.json()["state"] == again.json()["state"]
 
 
@@ -139,7 +144,7 @@ def test_a_subflow_shows_in_its_parent(api: Api) -> None:
     shown = api.get(f"/task_runs/{placeholder['id']}").json()
     told = api.get(f"/flow_runs/{child['id']}").json()
 
-    assert ("Failed", "no") == (shown["state_name"], shown["state"]["message"])
+    assert (shown["state_name"], shown["state"]["message"]) == ("Failed", "no")
     assert [each["timestamp"] for each in told["state_history"]] == [
         each["timestamp"] for each in shown["state_history"]
     ]
@@ -154,11 +159,11 @@ def test_a_task_runs_only_in_a_running_flow(api: Api) -> None:
     run = api.flow_run()["id"]
     keys = {"flow_run_id": run, "task_key": "t", "dynamic_key": "0"}
     task = api.post("/task_runs/", json=keys).json()["id"]
-    assert (200, "ABORT") == status_of(api.propose("task_runs", task, "RUNNING"))
+    assert status_of(api.propose("task_runs", task, "RUNNING")) == (200, "ABORT")
     api.propose("flow_runs", run, "RUNNING")
-    assert (201, "ACCEPT") == status_of(api.propose("task_runs", task, "RUNNING"))
+    assert status_of(api.propose("task_runs", task, "RUNNING")) == (201, "ACCEPT")
 
-    assert 1 == api.get(f"/task_runs/{task}").json()["flow_run_run_count"]
+    assert api.get(f"/task_runs/{task}").json()["flow_run_run_count"] == 1
 
 
 def running(t: int) -> entries.State:
@@ -172,9 +177,9 @@ def test_nobody_else_speaks_for_a_run_in_a_journal(api: Api, database: Database,
     journaled(database, running(2))
     answer = api.propose("flow_runs", RUN, type)
 
-    assert (200, "ABORT") == status_of(answer)
+    assert status_of(answer) == (200, "ABORT")
     assert "journal" in answer.json()["details"]["reason"]
-    assert ("RUNNING", "Running") == api.state_of(RUN)
+    assert api.state_of(RUN) == ("RUNNING", "Running")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,7 @@ def test_asking_a_run_in_a_journal_to_end_reaches_its_process(
     assert state == api.state_of(RUN)[1]
     with database.read() as connection:
         [command] = journals.commands(connection, JOURNAL, 0)
-    assert ("cancel", RUN) == (command.action, command.flow_run_id)
+    assert (command.action, command.flow_run_id) == ("cancel", RUN)
     assert "127.0.0.1" in (command.who or "")
     assert iso(command.asked_us or 0) <= iso(api.clock.now)
 
@@ -213,8 +218,8 @@ def test_a_run_that_was_asked_to_end_still_ends_as_its_journal_says(api: Api, da
     api.put(f"/journals/{JOURNAL}", params={"offset": at}, content=done)
     told = api.get(f"/flow_runs/{RUN}").json()
 
-    assert "Completed" == told["state_name"]
-    assert ["fact", "fact", "proposal", "fact"] == [each["rank"] for each in told["state_history"]]
+    assert told["state_name"] == "Completed"
+    assert [each["rank"] for each in told["state_history"]] == ["fact", "fact", "proposal", "fact"]
 
 
 def test_a_run_that_ended_in_its_journal_cannot_be_cancelled_or_crashed(api: Api, database: Database) -> None:
@@ -222,8 +227,8 @@ def test_a_run_that_ended_in_its_journal_cannot_be_cancelled_or_crashed(api: Api
     journaled(database, running(2), entries.State(RUN, NOON_US + 9, "FAILED", message="no"))
 
     for type in ("CANCELLING", "CANCELLED", "CRASHED", "SCHEDULED"):
-        assert (200, "ABORT") == status_of(api.propose("flow_runs", RUN, type))
-    assert ("FAILED", "Failed") == api.state_of(RUN)
+        assert status_of(api.propose("flow_runs", RUN, type)) == (200, "ABORT")
+    assert api.state_of(RUN) == ("FAILED", "Failed")
 
 
 def test_many_runs_are_asked_at_once(api: Api) -> None:

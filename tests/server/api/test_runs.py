@@ -13,9 +13,9 @@ def test_a_run_without_a_name_gets_two_words(api: Api) -> None:
     """And labels that say whose it is."""
     run = api.flow_run()
 
-    assert 2 == len(run["name"].split("-"))
+    assert len(run["name"].split("-")) == 2
     assert {"prefect.flow.id": run["flow_id"]} == run["labels"]
-    assert ("PENDING", "Pending", 0) == (run["state_type"], run["state_name"], run["run_count"])
+    assert (run["state_type"], run["state_name"], run["run_count"]) == ("PENDING", "Pending", 0)
 
 
 def test_a_run_may_begin_scheduled(api: Api) -> None:
@@ -24,36 +24,36 @@ def test_a_run_may_begin_scheduled(api: Api) -> None:
     run = api.flow_run(state={"type": "SCHEDULED", "state_details": {"scheduled_time": when}})
 
     assert (when, when) == (run["expected_start_time"], run["next_scheduled_start_time"])
-    assert "WAIT" == api.propose("flow_runs", run["id"], "RUNNING").json()["status"]
+    assert api.propose("flow_runs", run["id"], "RUNNING").json()["status"] == "WAIT"
 
 
 def test_in_a_change_absent_means_leave_and_null_means_clear(api: Api) -> None:
     """As the contract has it for every update."""
     run = api.flow_run(name="a", tags=["x"], flow_version="1", job_variables={"k": 1})["id"]
-    assert 204 == api.patch(f"/flow_runs/{run}", json={"infrastructure_pid": "host:1"}).status_code
-    assert 204 == api.patch(f"/flow_runs/{run}", json={"flow_version": None, "tags": ["y", "y"]}).status_code
+    assert api.patch(f"/flow_runs/{run}", json={"infrastructure_pid": "host:1"}).status_code == 204
+    assert api.patch(f"/flow_runs/{run}", json={"flow_version": None, "tags": ["y", "y"]}).status_code == 204
     policy = {"retries": 3, "pause_keys": ["b", "a"]}
-    assert 204 == api.patch(f"/flow_runs/{run}", json={"empirical_policy": policy}).status_code
+    assert api.patch(f"/flow_runs/{run}", json={"empirical_policy": policy}).status_code == 204
     told = api.get(f"/flow_runs/{run}").json()
 
-    assert ("a", None, ["y"], {"k": 1}, "host:1") == (
+    assert (
         told["name"],
         told["flow_version"],
         told["tags"],
         told["job_variables"],
         told["infrastructure_pid"],
-    )
-    assert (3, ["a", "b"]) == (told["empirical_policy"]["retries"], told["empirical_policy"]["pause_keys"])
+    ) == ("a", None, ["y"], {"k": 1}, "host:1")
+    assert (told["empirical_policy"]["retries"], told["empirical_policy"]["pause_keys"]) == (3, ["a", "b"])
     assert told["updated"] > told["created"]
 
 
 def test_labels_are_merged(api: Api) -> None:
     """A plain map; what is not named stays."""
     run = api.flow_run(labels={"a": 1})["id"]
-    assert 204 == api.patch(f"/flow_runs/{run}/labels", json={"b": True, "c": 1.5, "a": "x"}).status_code
+    assert api.patch(f"/flow_runs/{run}/labels", json={"b": True, "c": 1.5, "a": "x"}).status_code == 204
     labels = api.get(f"/flow_runs/{run}").json()["labels"]
 
-    assert {"a": "x", "b": True, "c": 1.5} == {name: labels[name] for name in "abc"}
+    assert {name: labels[name] for name in "abc"} == {"a": "x", "b": True, "c": 1.5}
 
 
 def test_with_a_run_goes_all_that_belongs_to_it(api: Api) -> None:
@@ -63,24 +63,24 @@ def test_with_a_run_goes_all_that_belongs_to_it(api: Api) -> None:
         api.post("/task_runs/", json={"flow_run_id": run, "task_key": "t", "dynamic_key": "0"})
         api.post("/logs/", json=[{**LINE, "flow_run_id": run}])
         api.post(f"/flow_runs/{run}/input", json={"key": "k", "value": "1"})
-    assert 204 == api.delete(f"/flow_runs/{gone}").status_code
+    assert api.delete(f"/flow_runs/{gone}").status_code == 204
 
     assert [kept] == [run["id"] for run in api.post("/flow_runs/filter").json()]
     assert [kept] == [run["flow_run_id"] for run in api.post("/task_runs/filter").json()]
     assert [kept] == [line["flow_run_id"] for line in api.post("/logs/filter").json()]
-    assert [404, 200] == [api.get(f"/flow_runs/{run}/input/k").status_code for run in (gone, kept)]
+    assert [api.get(f"/flow_runs/{run}/input/k").status_code for run in (gone, kept)] == [404, 200]
 
 
 def test_with_a_flow_go_its_runs(api: Api) -> None:
     """By id, and many at once."""
     first = api.flow_run(flow="a")
     second = api.flow_run(flow="b")
-    assert 204 == api.delete(f"/flows/{first['flow_id']}").status_code
+    assert api.delete(f"/flows/{first['flow_id']}").status_code == 204
     assert [second["id"]] == [run["id"] for run in api.post("/flow_runs/filter").json()]
     answer = api.post("/flows/bulk_delete", json={"flows": {"name": {"any_": ["b"]}}})
 
     assert {"deleted": [second["flow_id"]]} == answer.json()
-    assert 0 == api.post("/flow_runs/count").json()
+    assert api.post("/flow_runs/count").json() == 0
 
 
 def test_flow_runs_are_deleted_together(api: Api) -> None:
@@ -89,7 +89,7 @@ def test_flow_runs_are_deleted_together(api: Api) -> None:
     body = {"flow_runs": {"name": {"any_": ["a", "c"]}}, "limit": 1}
     assert {"deleted": [runs[2]]} == api.post("/flow_runs/bulk_delete", json=body).json()
 
-    assert 2 == api.post("/flow_runs/count").json()
+    assert api.post("/flow_runs/count").json() == 2
 
 
 def test_a_flow_and_a_task_run_can_be_changed(api: Api) -> None:
@@ -98,13 +98,13 @@ def test_a_flow_and_a_task_run_can_be_changed(api: Api) -> None:
     task = api.post(
         "/task_runs/", json={"flow_run_id": run["id"], "task_key": "t", "dynamic_key": "0"}
     ).json()
-    assert 204 == api.patch(f"/flows/{run['flow_id']}", json={"tags": ["a"]}).status_code
-    assert 204 == api.patch(f"/task_runs/{task['id']}", json={"name": "other"}).status_code
+    assert api.patch(f"/flows/{run['flow_id']}", json={"tags": ["a"]}).status_code == 204
+    assert api.patch(f"/task_runs/{task['id']}", json={"name": "other"}).status_code == 204
 
-    assert ["a"] == api.get(f"/flows/{run['flow_id']}").json()["tags"]
-    assert "other" == api.get(f"/task_runs/{task['id']}").json()["name"]
-    assert 204 == api.delete(f"/task_runs/{task['id']}").status_code
-    assert 404 == api.get(f"/task_runs/{task['id']}").status_code
+    assert api.get(f"/flows/{run['flow_id']}").json()["tags"] == ["a"]
+    assert api.get(f"/task_runs/{task['id']}").json()["name"] == "other"
+    assert api.delete(f"/task_runs/{task['id']}").status_code == 204
+    assert api.get(f"/task_runs/{task['id']}").status_code == 404
 
 
 def test_a_key_of_a_run_holds_one_value(api: Api) -> None:
@@ -112,13 +112,13 @@ def test_a_key_of_a_run_holds_one_value(api: Api) -> None:
     run = api.flow_run()["id"]
     path = f"/flow_runs/{run}/input"
     body = {"key": "k", "value": '{"a": 1}', "sender": "me"}
-    assert [201, 409] == [api.post(path, json=body).status_code for _ in range(2)]
-    assert '{"a": 1}' == api.get(f"{path}/k").text
+    assert [api.post(path, json=body).status_code for _ in range(2)] == [201, 409]
+    assert api.get(f"{path}/k").text == '{"a": 1}'
     [told] = api.post(f"{path}/filter", json={"prefix": "k", "exclude_keys": ["x"]}).json()
     assert ("k", "me", run) == (told["key"], told["sender"], told["flow_run_id"])
-    assert [] == api.post(f"{path}/filter", json={"prefix": "k", "exclude_keys": ["k"]}).json()
+    assert api.post(f"{path}/filter", json={"prefix": "k", "exclude_keys": ["k"]}).json() == []
 
-    assert [204, 404] == [api.delete(f"{path}/k").status_code for _ in range(2)]
+    assert [api.delete(f"{path}/k").status_code for _ in range(2)] == [204, 404]
 
 
 LOGS = [
@@ -145,7 +145,7 @@ def run(api: Api) -> str:
         }
         for number, (level, name, message, of_task) in enumerate(LOGS)
     ]
-    assert 201 == api.post("/logs/", json=lines).status_code
+    assert api.post("/logs/", json=lines).status_code == 201
     api.post("/logs/", json=[{**LINE, "flow_run_id": other}])
     return id
 
@@ -184,4 +184,4 @@ def test_criteria_of_logs_can_be_joined_by_or(api: Api, run: str) -> None:
     either = {"operator": "or_", "level": {"ge_": 40}, "text": {"query": "loading"}}
 
     found = api.post("/logs/filter", json={"logs": either}).json()
-    assert ["Loading rows", 'could not load "x y"'] == [line["message"] for line in found]
+    assert [line["message"] for line in found] == ["Loading rows", 'could not load "x y"']

@@ -240,7 +240,7 @@ def test_the_scheduled_time_goes_with_a_pending_run() -> None:
     answer = decide(facts("SCHEDULED", details={"scheduled_time": SOON}), ask("PENDING"), NOW)
 
     assert answer.state is not None
-    assert {"scheduled_time": SOON} == answer.state.details
+    assert answer.state.details == {"scheduled_time": SOON}
 
 
 def test_each_rule_is_needed() -> None:
