@@ -19,6 +19,9 @@ class _NoData:
     def __repr__(self) -> str:
         return "<no data>"
 
+    def __reduce__(self) -> str:
+        return "NO_DATA"  # the same one in every process: it is compared by identity
+
 
 NO_DATA: Any = _NoData()
 
