@@ -28,7 +28,12 @@ _MASKS = (
     (re.compile(r"[█▒]+"), "BAR"),
     (re.compile(r'File "[^"]*/'), 'File "'),
     # What a kernel or a cgroup need not tell.
-    (re.compile(r"; the kernel's OOM killer did not do it|; whether the OOM killer did it could not be seen"), ""),
+    (
+        re.compile(
+            r"; the kernel's OOM killer did not do it|; whether the OOM killer did it could not be seen"
+        ),
+        "",
+    ),
     (re.compile(r"^  (oom killed|peak memory|cpu) .*\n", re.MULTILINE), ""),
     (re.compile(r"^ +[~^]+\n", re.MULTILINE), ""),  # Python 3.11 and later mark the place in a line
 )

@@ -1,0 +1,1 @@
+"""Tools for whoever works on Headrace; nothing here is installed."""
