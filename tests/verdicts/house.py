@@ -182,7 +182,8 @@ class Script:
                     return entry.run
             return ""
 
-        return until(look, f"a run of flow {flow or '(any)'}", told=self.told)
+        patience = PATIENCE_S if self.process.poll() is None else 5.0
+        return until(look, f"a run of flow {flow or '(any)'}", within=patience, told=self.told)
 
     def told(self) -> str:
         """Return what can be said about it when something went wrong."""
@@ -394,6 +395,8 @@ class House:
         for script in self.scripts:
             if script.process.poll() is None:
                 script.kill()
+            if script.process.stdin is not None:
+                script.process.stdin.close()
         for companion in self.companions():
             companion.kill()
         self._closing.close()
