@@ -103,6 +103,25 @@ def test_callbacks_are_called_once_whenever_they_are_added() -> None:
     in_flow(body)
 
 
+def test_a_callback_that_raises_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged; other waiters hear of the end, and the thread goes on to the next task."""
+    gate = threading.Event()
+
+    def broken(_: Any) -> None:
+        raise RuntimeError("in the callback")
+
+    def body() -> Any:
+        future = held.submit(gate)
+        future.add_done_callback(broken)
+        threading.Timer(0.02, gate.set).start()
+        assert future.result(timeout=20) == "done"
+        future.add_done_callback(broken)
+        return inc.submit(1).result(timeout=20)
+
+    assert in_flow(body, task_runner=ThreadPoolTaskRunner(max_workers=1)) == 2
+    assert caplog.text.count("RuntimeError: in the callback") == 2
+
+
 def test_as_completed_yields_the_first_to_end_first() -> None:
     """Not in the order of submission; a limit raises TimeoutError and says how many are left."""
     gates = [threading.Event() for _ in range(3)]

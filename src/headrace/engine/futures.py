@@ -82,9 +82,12 @@ class HeadraceFuture(Generic[R]):
         return get_state_result(self._state, raise_on_failure)
 
     def add_done_callback(self, fn: Callable[[HeadraceFuture[R]], Any]) -> None:
-        """Call ``fn(future)`` when the task run ends, or now if it has; from whatever thread ends it."""
+        """Call ``fn(future)`` when the task run ends, or now if it has; from whatever thread ends it.
+
+        What it raises is logged and goes no further.
+        """
         if not self._subscribe(fn):
-            fn(self)
+            self._tell(fn)
 
     def _subscribe(self, fn: Callable[[HeadraceFuture[R]], Any]) -> bool:
         with _mutex:
@@ -103,7 +106,15 @@ class HeadraceFuture(Generic[R]):
             self._state = state
             callbacks, self._callbacks, self._help = self._callbacks, None, None
         for callback in callbacks or ():
-            callback(self)
+            self._tell(callback)
+
+    def _tell(self, fn: Callable[[HeadraceFuture[R]], Any]) -> None:
+        try:
+            fn(self)
+        except Exception:  # whoever waits for the future must hear of its end all the same
+            import logging  # only here
+
+            logging.getLogger("headrace.futures").exception("A callback of %r raised", self)
 
     def __repr__(self) -> str:
         return f"HeadraceFuture({self._name!r}, {self._state!r})"
