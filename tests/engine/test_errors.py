@@ -104,6 +104,32 @@ def test_the_whole_chain_is_told_and_its_root_named(ran: Harness) -> None:
     assert "direct cause" in found["traceback"]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups came with Python 3.11")
+def test_a_group_shows_what_is_in_it(ran: Harness) -> None:
+    """Each exception with the user's frames, and the first in the message."""
+
+    @task(name="t")
+    async def t(n: int) -> None:
+        raise ValueError(f"number {n}")
+
+    @flow(name="f")
+    async def f() -> None:
+        async with asyncio.TaskGroup() as group:
+            for n in range(2):
+                group.create_task(t(n))
+
+    with pytest.raises(Exception, match="sub-exceptions"):
+        asyncio.run(f())
+
+    (run,) = ran.flow_runs("f")
+    found = evidence(run)
+    assert run.state is not None
+    assert "(the first: ValueError: number 0)" in (run.state.message or "")
+    assert [part["message"] for part in found["exceptions"]] == ["number 0", "number 1"]
+    assert found["traceback"].count("in t\n") == 2
+    assert "_carry_out" not in found["traceback"]
+
+
 class ThreeArguments(Exception):
     def __init__(self, one: int, two: int, three: int) -> None:
         super().__init__(f"{one} {two} {three}")
@@ -132,7 +158,9 @@ def test_errors_that_resist_are_shown_all_the_same(ran: Harness) -> None:
     circle = ValueError("circle")
     circle.__cause__ = KeyError("half")
     circle.__cause__.__cause__ = circle
-    errors = [three, NoText(), Exits(), ValueError("\ud800 \x00 grüße"), circle, ValueError()]
+    noted = ValueError()
+    noted.__notes__ = 5  # type: ignore[assignment]  # whatever user code does
+    errors = [three, NoText(), Exits(), ValueError("\ud800 \x00 grüße"), circle, noted]
 
     for error in errors:
         assert failing(error)(return_state=True).is_failed()

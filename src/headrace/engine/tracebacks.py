@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import sys
@@ -12,6 +13,8 @@ _OURS = os.path.dirname(__file__) + "/"  # noqa: PTH120  # pathlib is 3 ms that 
 _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 32_000
 _CHAIN_LIMIT = 10
+_MEMBER_LIMIT = 15
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.11 and later
 
 
 def is_ours(frame: FrameType) -> bool:
@@ -43,7 +46,15 @@ def strip_chain(error: BaseException) -> BaseException:
     """Take the engine's frames out of an exception and of all that caused it; return it."""
     for link, _ in chain(error):
         link.__traceback__ = strip(link.__traceback__)
+        for part in members(link):
+            strip_chain(part)
     return error
+
+
+def members(error: BaseException) -> list[BaseException]:
+    """Return the exceptions of an exception group, the first fifteen; none for any other exception."""
+    held: Any = error
+    return list(held.exceptions[:_MEMBER_LIMIT]) if isinstance(error, _GROUP) else []
 
 
 def chain(error: BaseException) -> list[tuple[BaseException, str]]:
@@ -94,6 +105,9 @@ def headline(error: BaseException) -> str:
     line = _line(error)
     if len(links) > 1:
         line += f" (root cause: {_line(links[-1][0])})"
+    parts = members(error)
+    if parts:
+        line += f" (the first: {headline(parts[0])})"
     return line
 
 
@@ -127,8 +141,15 @@ def _format_one(error: BaseException) -> str:
         lines.append("Traceback (most recent call last):\n")
         lines.extend(traceback.format_tb(frames))
     lines.append(f"{type_name(error)}: {safe_text(error)}" if safe_text(error) else type_name(error))
-    lines.extend(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    notes = getattr(error, "__notes__", None)  # user code may have put anything there
+    lines.extend(f"\n{note}" for note in (notes if isinstance(notes, list) else ()) if isinstance(note, str))
+    for number, part in enumerate(members(error), 1):
+        lines.append(f"\n  Exception {number} of the group:\n" + _indented(format_user(part)))
     return "".join(lines)
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  | " + line for line in text.splitlines())
 
 
 def evidence(error: BaseException) -> dict[str, Any]:
@@ -146,6 +167,9 @@ def evidence(error: BaseException) -> dict[str, Any]:
         ]
         root = links[-1][0]
         found["root_cause"] = {"type": type_name(root), "message": safe_text(root)}
+    parts = members(error)
+    if parts:
+        found["exceptions"] = [{"type": type_name(part), "message": safe_text(part)} for part in parts]
     if isinstance(error, SystemExit):
         found["exit_code"] = (
             error.code if isinstance(error.code, (int, str, type(None))) else repr(error.code)
