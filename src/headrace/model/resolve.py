@@ -116,8 +116,9 @@ def merge_history(history: list[StateRow], row: StateRow) -> list[StateRow]:
 
     The order is by attempt, time and id, so that it does not depend on the order of arrival.
     """
-    if any(row.id == known.id for known in reversed(history)):
-        return history
+    for known in reversed(history):  # a loop: every state that is taken in comes through here
+        if row.id == known.id:
+            return history
     if history and history_order(history[-1]) < history_order(row):
         merged = [*history, row]
     else:
