@@ -117,7 +117,7 @@ def test_a_forked_child_can_submit_tasks_of_its_own(script: Script) -> None:
         """
     )
 
-    assert sorted(script.runs()) == ["inc-0", next(name for name in script.runs() if name != "inc-0")]
+    assert [name for name in script.runs() if name.startswith("inc")] == ["inc-0"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -8,10 +8,10 @@ import inspect
 from typing import Any
 
 from . import signals, writing
-from .driver import _leave_child
+from .driver import _leave_child, end_late, end_too_deep
 from .effects import Call, Drain, Effect, Hooks, Record, Sleep, WaitFor
 from .futures import when_all_done
-from .lifecycle import Life, failure, lifecycle
+from .lifecycle import Life, lifecycle
 from .run import Run, current_run
 from .state import State
 from .timeouts import timed_out
@@ -28,11 +28,7 @@ async def drive_async(run: Run) -> State[Any]:
     except BaseException as error:
         if run.over or run.recorder.muted_by_fork:
             raise
-        error = signals.translate(run, error)
-        state = failure(run, error)
-        run.error = error
-        writing.write_state(run, state)
-        return state
+        return end_late(run, signals.translate(run, error))
     finally:
         run.loop = run.asyncio_task = None
         current_run.reset(token)
@@ -117,6 +113,7 @@ async def _call(run: Run) -> tuple[Any, BaseException | None]:
             return None, timed_out(run, error)
         return None, signals.translate(run, error)
     except BaseException as error:
+        end_too_deep()
         return None, error
     finally:
         if timer is not None:

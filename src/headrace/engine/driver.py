@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -27,12 +28,32 @@ def drive(run: Run) -> State[Any]:
     except BaseException as error:
         if run.over or run.recorder.muted_by_fork:
             raise
+        return end_late(run, error)
+    finally:
+        current_run.reset(token)
+
+
+_too_deep: list[tuple[Run, BaseException]] = []
+"""Runs that ended where the stack had no room left even to write that down; whoever has room does it."""
+
+
+def end_late(run: Run, error: BaseException) -> State[Any]:
+    """End a run whose lifecycle was broken off from outside it."""
+    try:
         state = failure(run, error)
         run.error = error
         writing.write_state(run, state)
-        return state
-    finally:
-        current_run.reset(token)
+    except RecursionError:
+        _too_deep.append((run, error))
+        raise
+    return state
+
+
+def end_too_deep() -> None:
+    """Write down the ends that found no room, as far as there is room here."""
+    with contextlib.suppress(RecursionError):  # one more try further up the stack
+        while _too_deep:
+            end_late(*_too_deep.pop())
 
 
 def _carry_out(run: Run, life: Life) -> State[Any]:
@@ -78,6 +99,8 @@ def _call(run: Run) -> tuple[Any, BaseException | None]:
         with deadline(run):
             return run.fn(*run.args, **run.kwargs), None
     except BaseException as error:
+        if _too_deep:
+            end_too_deep()
         return None, error
 
 

@@ -29,18 +29,9 @@ def write_state(run: Run, state: State[Any]) -> None:
     if run.over:
         return
     first = run.state is None
-    run.state = state
     kind = state._type
-    over = kind in TERMINAL
-    if kind == "RUNNING":
-        run.run_count += 1
-        if run.start_us is None:
-            run.start_us = state._t
     recorder = run.recorder
-    if over or state.name == "NotReady":
-        run.over = True
-        run.end_us = state._t
-    if recorder.writes:
+    if recorder.writes:  # first: what could not be written, for want of stack, is tried again by a caller
         record = entries.State(
             run.id,
             state._t,
@@ -54,6 +45,14 @@ def write_state(run: Run, state: State[Any]) -> None:
             recorder.record(created(run), record, keep=True)
         else:
             recorder.record(record, keep=True)
+    run.state = state
+    if kind == "RUNNING":
+        run.run_count += 1
+        if run.start_us is None:
+            run.start_us = state._t
+    if kind in TERMINAL or state.name == "NotReady":
+        run.over = True
+        run.end_us = state._t
     if run.parent is None and run.is_flow:
         _root_changed(run, state, first)
     elif not run.is_flow and run.parent is not None:
