@@ -501,6 +501,33 @@ def test_a_runner_can_be_given_as_a_class_and_refuses_no_threads() -> None:
         ThreadPoolTaskRunner(max_workers=0)
 
 
+def test_tasks_run_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a limit of the system the caller does the work itself."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert in_flow(lambda: sum(inc.map(range(5)).result())) == 15
+
+
+def test_an_interrupt_in_the_middle_of_a_submit_leaves_no_task_open(
+    ran: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C strikes where it likes: after the record and before the queue too."""
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadPoolTaskRunner, "submit", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_flow(lambda: inc.submit(1))
+
+    assert steps(ran.task_runs("inc")[0]) == ["Pending", "Cancelled"]
+
+
 def test_async_flows_submit_and_await_together() -> None:
     """The loop goes on while submitted tasks run in their threads."""
     gate = threading.Event()

@@ -249,9 +249,12 @@ class Task(Generic[P, R]):
             )
         from .writing import write_created  # as in __call__
 
+        runner = runner_for(parent)
+        parent.children.add(
+            run
+        )  # before it is on record: Ctrl-C strikes where it likes, and its flow must end it
         write_created(run)
-        parent.children.add(run)
-        return runner_for(parent).submit(run, copy_context())
+        return runner.submit(run, copy_context())
 
     @overload
     def map(

@@ -198,7 +198,10 @@ def children_to_wait_for(run: Run, effect: Drain) -> list[TaskRun]:
         abandon_children(run, effect.error)
     elif effect.error is not None:
         cancel_unbegun(run)
-    return list(run.children)  # type: ignore[attr-defined]  # flow runs only
+    for child in list(run.children):  # type: ignore[attr-defined]  # flow runs only
+        if child.future is None:  # its submission was broken off
+            end_child(child, State("CANCELLED", None, "It was never submitted.", t=run.recorder.now()))
+    return list(run.children)  # type: ignore[attr-defined]
 
 
 def cancel_unbegun(run: Run) -> None:

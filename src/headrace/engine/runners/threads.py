@@ -73,8 +73,19 @@ class ThreadPoolTaskRunner(TaskRunner):
                 self._threads += 1
         self._queue.put(work)
         if start:
-            threading.Thread(target=self._serve, name="headrace-task", daemon=True).start()
+            self._start_thread(run)
         return future
+
+    def _start_thread(self, run: TaskRun) -> None:
+        try:
+            threading.Thread(target=self._serve, name="headrace-task", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads: those there are do it, or else this one
+            with self._lock:
+                self._threads -= 1
+                alone = self._threads == 0
+            work = self._claim(run.id) if alone else None
+            if work is not None:
+                work.context.run(self._carry_out, work.run)
 
     def cancel(self, run: TaskRun) -> bool:
         """Give a task run up if it has not begun; return whether that was so."""
