@@ -71,12 +71,16 @@ class Supervisor:
     def run(self) -> bool:
         """Supervise to the end; return whether the server holds the whole journal."""
         self._shipper.catch_up()
-        self._shipper.start()
-        if not self._watched.ended:
+        self._shipper.is_first = not self._runs.adopted
+        lives = not self._watched.ended
+        if lives:
             self._append(entries.Adopted(self._clock.now_us(), os.getpid()))
+        self._shipper.start()
+        if lives:
             self._vitals.sample()  # a process may die before the first second is over
             self._listener.start()
             self._watch()
+            self._keep_budget()
         self._listener.stop()
         if not self._folder.journal.exists():
             return False
@@ -163,7 +167,9 @@ class Supervisor:
         self._watched.wait(5.0)
 
     def _keep_budget(self) -> None:
-        dropped = self._budget.keep(self._shipper.offset or 0, self._shipper.catch_up)
+        dropped = 0
+        with contextlib.suppress(OSError):  # a full disk: the next look may find room to work in
+            dropped = self._budget.keep(self._shipper)
         if dropped:
             self._append(
                 entries.Missing(

@@ -11,7 +11,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ..client.port import JournalPort
 from ..errors import ApiError, OffsetMismatch, ServerUnavailable
@@ -35,6 +36,17 @@ _REFUSED_PAUSE = 10.0
 """Seconds between tries when the server refuses for good: somebody has to mend a setting first."""
 
 
+class Still(NamedTuple):
+    """A journal while nobody reads it for shipping."""
+
+    start: int
+    """From here on the server may lack it."""
+    ends: list[int]
+    """Where, after ``start``, the server's copy may end: what was sent up to there was not acknowledged."""
+    end: int
+    """The end of its last whole line that was looked at."""
+
+
 class Shipper:
     """Ships one journal in a thread of its own; watching the process never waits for it."""
 
@@ -49,9 +61,12 @@ class Shipper:
         self._wake = threading.Event()
         self._stop = False
         self._lock = threading.Lock()
+        self._ends: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
         self.offset: int | None = None
         """How many bytes the server holds; ``None`` until it has said so."""
+        self.is_first = False
+        """Whether nobody can have shipped any of the journal before."""
         self.away_since: float | None = None
         """Since when the server has not answered (monotonic seconds); ``None`` while it does."""
 
@@ -84,6 +99,16 @@ class Shipper:
                 self._runs.feed(data)
                 self._fed += len(data)
             return self._synced
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[Still | None]:
+        """Keep the journal from being read for shipping; ``None`` while it is not known what the server may hold."""
+        with self._lock:
+            start = 0 if self.offset is None and self.is_first else self.offset
+            if start is None:
+                yield None
+            else:
+                yield Still(start, sorted(end for end in self._ends if end > start), self._fed)
 
     def is_done(self) -> bool:
         """Whether the server holds every whole line of the file."""
@@ -124,7 +149,9 @@ class Shipper:
             self.offset = self._port.offset(self._folder.id)
         sent = False
         while not self._stop and self.offset < self._fed:
-            data = read_whole(self._folder.journal, self.offset, min(_BATCH, self._fed - self.offset))
+            with self._lock:
+                data = read_whole(self._folder.journal, self.offset, min(_BATCH, self._fed - self.offset))
+                self._ends = {end for end in self._ends if end > self.offset} | {self.offset + len(data)}
             if not data:
                 break
             try:

@@ -15,6 +15,7 @@ _LINES = re.compile(
     re.MULTILINE,
 )
 _ENDS = {b"COMPLETED", b"FAILED", b"CRASHED", b"CANCELLED"}
+_ADOPTED = b'{"k":"adopted"'
 _EXIT = b'{"k":"exit"'
 _MISSING = re.compile(rb'^\{"k":"missing"[^\n]*', re.MULTILINE)
 _LOOK_BACK = 512 * 1024
@@ -34,6 +35,8 @@ class OpenRuns:
         """``{flow run id: when it last began to run, µs}`` of those."""
         self.missing: list[entries.Missing] = []
         """What was told to be missing from the journal."""
+        self.adopted = False
+        """Whether a supervisor took the journal over."""
         self.exited = False
         """Whether the journal is closed."""
 
@@ -49,6 +52,7 @@ class OpenRuns:
                 self._ended(told.decode())
             elif state == b"RUNNING" and self.limits:
                 self._running(told.decode(), data, match.start())
+        self.adopted = self.adopted or _ADOPTED in data
         if b'{"k":"missing"' in data:
             found = [entries.decode(line) for line in _MISSING.findall(data)]
             self.missing += [entry for entry in found if isinstance(entry, entries.Missing)]
