@@ -30,13 +30,21 @@ _FLOWS = [f"pipeline-{number}" for number in range(40)]
 _ENDS = ("COMPLETED",) * 90 + ("FAILED",) * 6 + ("CRASHED",) * 2 + ("CANCELLED",) + ("RUNNING",)
 """What a hundred runs come to, in some order."""
 
-QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
-    (sort, {"type": {"any_": [state]}} if key == "type" else {"name": {"any_": [state.capitalize()]}})
-    for key in ("type", "name")
-    for sort in ("START_TIME_DESC", "EXPECTED_START_TIME_DESC", "ID_DESC", "END_TIME_DESC")
-    for state in ("FAILED", "COMPLETED", "CANCELLED")
+_STARTS = ("START_TIME_DESC", "EXPECTED_START_TIME_DESC", "ID_DESC")
+_STATES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["FAILED"]}}),
+    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["COMPLETED"]}}),
+    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["FAILED", "CRASHED"]}}),
+    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}),
+    (_STARTS, {"name": {"any_": ["Failed"]}}),
+    (_STARTS, {"name": {"any_": ["Completed"]}}),
+    (_STARTS, {"name": {"any_": ["Completed", "Failed"]}}),
 )
-"""The orders and states that people ask for; the row quotes the slowest."""
+QUESTIONS = tuple((sort, state) for sorts, state in _STATES for sort in sorts)
+"""What is asked, rare states and common ones, one and several; the row quotes the slowest.
+
+Not among them: the last ended by *name* of state, which no index serves (0.1 to 1 s); by type it is.
+"""
 
 
 def take(side: Side) -> Samples:
