@@ -33,6 +33,8 @@ class Side(NamedTuple):
         told = {f"{self.package.upper()}_HOME": str(home), "HOME": str(home)}
         if self.is_peer:
             told |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+            # Its temporary server may take longer than its own limit of 20 s on a busy machine.
+            told["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
         return {**kept, **told}
 
     def program(self, name: str, *arguments: object) -> list[str]:

@@ -31,7 +31,7 @@ def measure(measurements: Iterable[Measurement], peer_side: Side | None) -> list
             try:
                 theirs = measurement.take(peer_side)
             except (RuntimeError, TimeoutError, OSError, ValueError) as error:
-                print(f"The peer could not be measured here: {error}", file=sys.stderr)
+                print(f"The peer could not be measured here: {str(error)[-400:]}", file=sys.stderr)
         lines += [Line(row, ours.get(row.title, []), theirs.get(row.title, [])) for row in measurement.rows]
     return lines
 
