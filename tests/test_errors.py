@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+
+import pytest
 
 from headrace import errors
 from headrace.errors import HeadraceError, TerminationSignal
@@ -57,3 +60,22 @@ def test_errors_carry_what_a_program_needs() -> None:
     assert "Send from byte 4" in str(mismatch)
     assert (crashed.pid, crashed.signal, crashed.exit_code) == (7, 9, None)
     assert (refused.status, refused.body) == (404, {"detail": "x"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.CrashedTaskError("it died", pid=7, signal=9),
+        errors.OffsetMismatch("j", 1, 2),
+        errors.ApiError("no", status=409, body={"detail": "no"}),
+        errors.TerminationSignal("asked", cancelled=True),
+        errors.ParameterTypeError("x: not a number"),
+    ],
+)
+def test_errors_survive_pickling_with_their_attributes(error: BaseException) -> None:
+    """An error that leaves its process arrives as the same class, text and attributes."""
+    again = pickle.loads(pickle.dumps(error))
+
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)

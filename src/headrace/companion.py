@@ -158,7 +158,7 @@ def _stand_apart(*, detach: bool, keep: int | None) -> None:
 
 def _highest_descriptor() -> int:
     try:
-        return max(map(int, os.listdir("/proc/self/fd")))
+        return max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     except OSError:
         return os.sysconf("SC_OPEN_MAX") - 1
 

@@ -4,6 +4,7 @@
 
     HeadraceError
     ├── SettingError              a setting holds something it cannot hold
+    ├── ScheduleError             a schedule says no time, or cannot be read (also ``ValueError``)
     ├── ParameterTypeError        a flow's argument does not fit its type hint
     ├── ParameterBindError        a call does not fit the function's signature
     ├── MissingContextError       something needs a running flow or task and there is none
@@ -37,11 +38,35 @@ class HeadraceError(Exception):
 
     code: ClassVar[str] = "error"
 
+    def __reduce__(self) -> Any:
+        """Pickle the text and the attributes: errors cross processes, and some are made from more than a text."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
 
 class SettingError(HeadraceError):
     """A setting holds a value that it cannot hold."""
 
     code = "setting"
+
+
+class ScheduleError(HeadraceError, ValueError):
+    """A schedule cannot be read, or describes no time at all.
+
+    ``field`` is the part of the schedule that is wrong (``cron``, ``timezone``, ...), or ``None`` for the whole.
+    """
+
+    code = "schedule"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ParameterTypeError(HeadraceError):
@@ -188,6 +213,10 @@ class TerminationSignal(BaseException):
     ``finally`` or ``except BaseException`` may clean up and should raise it again. ``cancelled`` says whether
     somebody asked for it; ``who`` and ``at`` (ISO 8601) then say who did and when, as far as that is known.
     """
+
+    def __reduce__(self) -> Any:
+        """Pickle the text and the attributes, as other errors do."""
+        return _rebuild, (type(self), self.args, self.__dict__)
 
     def __init__(
         self, reason: str, *, cancelled: bool, who: str | None = None, at: str | None = None

@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
+
 from .. import settings as _settings
 from ..journal import spool as _spool
 from ..journal.writer import JournalWriter, open_high
@@ -78,8 +80,11 @@ class Recorder:
         try:
             data = b"".join([encode(record) + b"\n" for record in records])
         except (TypeError, ValueError, RecursionError) as error:  # text or values that JSON cannot hold
-            writer.lost_records, writer.lost_reason = writer.lost_records + len(records), f"not JSON: {error}"
-            return
+            data = _without_details(records) if keep else b""
+            if not data:
+                writer.lost_records += len(records)
+                writer.lost_reason = f"not JSON: {error}"
+                return
         written = writer.append(data, keep=keep)
         if writer.lost_records and written:
             self._tell_lost(writer)
@@ -193,6 +198,24 @@ class Recorder:
             wait = 30.0 if os.getpid() == 1 else 0.0
         if wait > 0 and self.folder is not None:
             _wait_until_shipped(self.folder, wait)
+
+
+def _without_details(records: tuple[Entry, ...]) -> bytes:
+    """Encode states once more, bare: their details may hold what JSON cannot, but how a run stands must be told.
+
+    Raises:
+        RecursionError: there is no room on the stack even for that; a caller further up has more.
+    """
+    bare = [
+        msgspec.structs.replace(record, details=None, message=record.message and ascii(record.message))
+        if isinstance(record, entries.State)
+        else record
+        for record in records
+    ]
+    try:
+        return b"".join([encode(record) + b"\n" for record in bare])
+    except (TypeError, ValueError):
+        return b""
 
 
 def _wait_until_shipped(folder: _spool.Folder, seconds: float) -> None:
