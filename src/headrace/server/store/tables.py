@@ -213,6 +213,101 @@ events = Table(
     Column("payload", Json),
 )
 
+work_pools = Table(
+    "work_pools",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("created_us", Moment, nullable=False),
+    Column("updated_us", Moment, nullable=False),
+    Column("description", Text),
+    Column("base_job_template", Json),
+    Column("storage_configuration", Json),
+    Column("is_paused", Boolean, nullable=False, default=False),
+    Column("concurrency_limit", Integer),
+    # No foreign key: the queue names its pool, and two keys in a circle could not be inserted one by one.
+    Column("default_queue_id", Id, nullable=False),
+)
+
+work_queues = Table(
+    "work_queues",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("work_pool_id", Id, ForeignKey("work_pools.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_us", Moment, nullable=False),
+    Column("updated_us", Moment, nullable=False),
+    Column("description", Text),
+    # 1 is served first; no two queues of a pool have the same.
+    Column("priority", Integer, nullable=False),
+    Column("is_paused", Boolean, nullable=False, default=False),
+    Column("concurrency_limit", Integer),
+    Column("filter", Json),
+    # When a worker last asked for its runs.
+    Column("last_polled_us", Moment),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("work_pool_id", Id, ForeignKey("work_pools.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_us", Moment, nullable=False),
+    Column("last_heartbeat_us", Moment, nullable=False),
+    # NULL: as often as is usual; see store/readiness.py.
+    Column("heartbeat_interval_s", Integer),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("flow_id", Id, ForeignKey("flows.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_us", Moment, nullable=False),
+    Column("updated_us", Moment, nullable=False),
+    Column("version", Text),
+    Column("description", Text),
+    Column("tags", Json),
+    Column("labels", Json),
+    Column("parameters", Json),
+    Column("parameter_openapi_schema", Json),
+    Column("enforce_parameter_schema", Boolean, nullable=False, default=True),
+    # Where its code is: a path, `file.py:function` within it, and the steps that fetch it.
+    Column("path", Text),
+    Column("entrypoint", Text),
+    Column("pull_steps", Json),
+    Column("storage_document_id", Id),
+    Column("infrastructure_document_id", Id),
+    Column("job_variables", Json),
+    # NULL for one that serves itself.
+    Column("work_queue_id", Id, ForeignKey("work_queues.id", ondelete="SET NULL")),
+    Column("paused", Boolean, nullable=False, default=False),
+    # How many of its runs may live at once, and what happens to one more: {"collision_strategy", ...}.
+    Column("concurrency_limit", Integer),
+    Column("concurrency_options", Json),
+    # When somebody who serves it last asked for its runs.
+    Column("last_polled_us", Moment),
+)
+
+deployment_schedules = Table(
+    "deployment_schedules",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("deployment_id", Id, ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False),
+    Column("created_us", Moment, nullable=False),
+    Column("updated_us", Moment, nullable=False),
+    # The contract's object: {"cron", ...}, {"interval", ...} or {"rrule", ...}.
+    Column("schedule", Json, nullable=False),
+    Column("active", Boolean, nullable=False, default=True),
+    # How many of its runs may be planned at once; NULL: as many as the scheduler likes.
+    Column("max_scheduled_runs", Integer),
+    Column("parameters", Json),
+    Column("slug", Text),
+)
+
 began_us = func.coalesce(flow_runs.c.start_us, flow_runs.c.expected_start_us)
 """When a flow run began or is to begin: what START_TIME sorts by. Write it so and the index serves."""
 
@@ -290,4 +385,34 @@ _partial("ix_log_chunks_task_run", log_chunks.c.task_run_id, where=log_chunks.c.
 Index("ix_events_occurred", events.c.occurred_us)
 _partial(
     "ix_events_flow_run", events.c.flow_run_id, events.c.occurred_us, where=events.c.flow_run_id.is_not(None)
+)
+
+_q = work_queues.c
+# The queues of a pool by name, and which is next; priorities change in one statement, so they are not unique here.
+Index("uq_work_queues_work_pool_id_name", _q.work_pool_id, _q.name, unique=True)
+# A worker's sign of life.
+Index("uq_workers_work_pool_id_name", workers.c.work_pool_id, workers.c.name, unique=True)
+
+_d = deployments.c
+# Upsert and read by name.
+Index("uq_deployments_flow_id_name", _d.flow_id, _d.name, unique=True)
+# CREATED_DESC, UPDATED_DESC, NAME_ASC and NAME_DESC of a few thousand rows at most are sorted, not walked.
+# The deployments of a queue.
+_partial("ix_deployments_work_queue", _d.work_queue_id, where=_d.work_queue_id.is_not(None))
+# The schedules of a deployment, and one by its slug.
+Index("ix_deployment_schedules_deployment", deployment_schedules.c.deployment_id)
+_partial(
+    "uq_deployment_schedules_deployment_id_slug",
+    deployment_schedules.c.deployment_id,
+    deployment_schedules.c.slug,
+    unique=True,
+    where=deployment_schedules.c.slug.is_not(None),
+)
+# What a queue has to do, and how many of its runs live: its runs that have not ended.
+_partial(
+    "ix_flow_runs_work_queue",
+    _r.work_queue_id,
+    _r.state_type,
+    _r.next_scheduled_us,
+    where=_r.work_queue_id.is_not(None) & _r.end_us.is_(None),
 )
