@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from headrace.testing.postgres import Cluster, PostgresUnavailable
 
 # A busy machine is slow now and then: a deadline for each example would fail at random.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,3 +25,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "home"
     monkeypatch.setenv("HEADRACE_HOME", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL of this session's own; tests that need one are skipped, with the reason, where none can be."""
+    try:
+        cluster = Cluster().start()
+    except PostgresUnavailable as error:
+        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: Cluster) -> str:
+    """The URL of a database for tests that empty it first and use it one after the other."""
+    return postgres.create("headrace")

@@ -8,6 +8,7 @@ import pytest
 
 from headrace.server.store.database import Database
 from tests.server.conftest import database as database
+from tests.server.conftest import database_url as database_url
 from tests.server.serving import Api, serving
 
 

@@ -1,4 +1,4 @@
-"""Databases for tests: SQLite in a file always, PostgreSQL too when ``HEADRACE_TEST_POSTGRES_URL`` names one."""
+"""Databases for tests: each runs on SQLite in a file and on a PostgreSQL of the session's own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,31 @@ import pytest
 
 from headrace.server.store.database import Database
 
-from .databases import URLS, emptied
+from .databases import emptied
 
 
-@pytest.fixture(params=URLS)
-def database(request: pytest.FixtureRequest, home: Path) -> Iterator[Database]:
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """What the setting ``database_url`` says: nothing for the home folder's SQLite file."""
+    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else ""
+
+
+@pytest.fixture
+def database(database_url: str, home: Path) -> Iterator[Database]:
     """An empty database with the tables of today."""
-    with emptied(request.param, home) as database:
+    with emptied(database_url, home) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def kept(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database for all examples of a property, each of which clears it first: to open one takes far longer."""
+    with emptied(database_url, tmp_path_factory.mktemp("kept"), direct=True) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Another one, on SQLite: what both hold is compared, whichever kind the first one is."""
+    with emptied("", tmp_path_factory.mktemp("beside"), direct=True) as database:
         yield database

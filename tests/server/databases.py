@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, event, select, text
+from sqlalchemy import create_engine, delete, event, inspect, select, text
+from sqlalchemy.engine import Connection
 
 from headrace.server.store import logs, tables
 from headrace.server.store.database import Database, read_url
 from headrace.server.store.history import history_of, state_of
-
-POSTGRES = os.environ.get("HEADRACE_TEST_POSTGRES_URL", "")
-URLS = ["", POSTGRES] if POSTGRES else [""]
 
 
 @contextlib.contextmanager
 def emptied(url: str, home: Path, *, direct: bool = False) -> Iterator[Database]:
     """Give an empty database at ``url``, or in ``home``."""
     if url:
-        engine = create_engine(read_url(url, home))
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
+        _empty(url, home)
     database = Database.open(url, home, direct=direct)
     try:
         yield database
@@ -35,11 +27,23 @@ def emptied(url: str, home: Path, *, direct: bool = False) -> Iterator[Database]
         database.close()
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[Database]:
-    """Give an empty SQLite database in a folder that goes with it: for each example of a property."""
-    with tempfile.TemporaryDirectory() as folder, emptied("", Path(folder), direct=True) as database:
-        yield database
+def _empty(url: str, home: Path) -> None:
+    engine = create_engine(read_url(url, home))
+    with engine.begin() as connection:
+        if inspect(connection).has_table(tables.flows.name):
+            names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+    engine.dispose()
+
+
+def clear(database: Database) -> None:
+    """Take everything out of a database: before each example of a property."""
+
+    def work(connection: Connection) -> None:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(delete(table))
+
+    database.write(work)
 
 
 # When a row was written and how far a journal was seen depend on the way, and may.

@@ -7,7 +7,7 @@ import hmac
 import logging
 
 from fastapi import HTTPException
-from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
+from sqlalchemy.exc import IntegrityError, TimeoutError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -114,7 +114,7 @@ class Gate:
             return Json(
                 {"detail": "Data integrity conflict: it refers to what is not there, or exists."}, 409
             )
-        if isinstance(error, DBAPIError) and "too many SQL variables" in str(error.orig):
+        if self._database.is_too_much(error):
             return Json({"detail": "The filters list too many values. Ask for fewer at once."}, 422)
         _log.error("%s was answered with 500", request, exc_info=error)
         return Json({"exception_message": "Internal Server Error"}, 500)

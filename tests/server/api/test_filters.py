@@ -22,10 +22,10 @@ STATES = ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED",
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server with 40 flow runs and as many task runs of all kinds, for all examples."""
     home: Path = tmp_path_factory.mktemp("filters")
-    with emptied("", home) as database, serving(database) as api:
+    with emptied(database_url, home) as database, serving(database) as api:
         for number in range(40):
             _make(api, number)
         yield api

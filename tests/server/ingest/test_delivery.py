@@ -16,7 +16,7 @@ from headrace.server.ingest import append
 from headrace.server.store import journals, logs, tables
 from headrace.server.store.database import Database
 
-from ..databases import contents, dying, scratch
+from ..databases import clear, contents, dying
 from ..journals import JOURNAL, NOW, a_run, an_id, lines, odd_journals, opened
 
 
@@ -24,10 +24,10 @@ def send(database: Database, offset: int, data: bytes, journal: str = JOURNAL) -
     return append(database, journal, offset, data, now_us=NOW, leased=False)
 
 
-def at_once(data: bytes) -> dict[str, Any]:
-    with scratch() as database:
-        send(database, 0, data)
-        return contents(database)
+def at_once(beside: Database, data: bytes) -> dict[str, Any]:
+    clear(beside)
+    send(beside, 0, data)
+    return contents(beside)
 
 
 _pieces = st.lists(st.tuples(st.integers(-300, 60), st.integers(0, 900)), max_size=15)
@@ -35,40 +35,42 @@ _pieces = st.lists(st.tuples(st.integers(-300, 60), st.integers(0, 900)), max_si
 
 
 @settings(max_examples=80)
-@given(odd_journals(), _pieces)
-def test_any_way_of_delivery_ends_in_the_same_database(data: bytes, pieces: list[tuple[int, int]]) -> None:
+@given(data=odd_journals(), pieces=_pieces)
+def test_any_way_of_delivery_ends_in_the_same_database(
+    kept: Database, beside: Database, data: bytes, pieces: list[tuple[int, int]]
+) -> None:
     """Pieces cut at any byte, sent twice, overlapping or too early: the content is that of one delivery."""
-    with scratch() as database:
-        held = 0
-        for shift, size in pieces:
-            begin = max(0, held + shift)
-            try:
-                held = send(database, begin, data[begin : begin + size])
-            except OffsetMismatch as error:
-                assert (begin, held) == (error.given, error.expected)
-        send(database, held, data[held:])
+    clear(kept)
+    held = 0
+    for shift, size in pieces:
+        begin = max(0, held + shift)
+        try:
+            held = send(kept, begin, data[begin : begin + size])
+        except OffsetMismatch as error:
+            assert (begin, held) == (error.given, error.expected)
+    send(kept, held, data[held:])
 
-        assert at_once(data) == contents(database)
+    assert at_once(beside, data) == contents(kept)
 
 
 @settings(max_examples=40)
-@given(odd_journals(), st.data())
+@given(data=odd_journals(), choice=st.data())
 def test_a_server_that_dies_within_a_transaction_has_taken_nothing(
-    data: bytes, choice: st.DataObject
+    kept: Database, beside: Database, data: bytes, choice: st.DataObject
 ) -> None:
     """It dies before any of its statements; what is sent again afterwards counts once."""
+    clear(kept)
     cut = choice.draw(st.integers(0, len(data)))
-    with scratch() as database:
-        held = send(database, 0, data[:cut])
-        before = contents(database)
-        with dying(database, choice.draw(st.integers(1, 12))) as died:
-            send(database, held, data[held:])
+    held = send(kept, 0, data[:cut])
+    before = contents(kept)
+    with dying(kept, choice.draw(st.integers(1, 12))) as died:
+        send(kept, held, data[held:])
 
-        assert not died or before == contents(database)
+    assert not died or before == contents(kept)
 
-        send(database, held, data[held:])
+    send(kept, held, data[held:])
 
-        assert at_once(data) == contents(database)
+    assert at_once(beside, data) == contents(kept)
 
 
 def test_bytes_past_the_end_are_refused_with_the_true_offset(database: Database) -> None:
@@ -190,7 +192,7 @@ def test_the_same_flow_in_many_journals_is_one_flow(database: Database) -> None:
     assert {told["flows"][0]["id"]} == {row["flow_id"] for row in told["flow_runs"]}
 
 
-def test_log_lines_keep_their_ids_however_they_are_chunked(database: Database) -> None:
+def test_log_lines_keep_their_ids_however_they_are_chunked(database: Database, beside: Database) -> None:
     """An id is its place in the journal, so a chunk more or less changes none."""
     data = lines(a_run(0, logs=50))
     ending = data.rindex(b"\n", 0, data.index(b"All states")) + 1
@@ -202,7 +204,7 @@ def test_log_lines_keep_their_ids_however_they_are_chunked(database: Database) -
         found = logs.query(connection, logs.LogFilter(), limit=100)
 
     assert chunks > 8
-    assert at_once(data)["logs"] == sorted(found)
+    assert at_once(beside, data)["logs"] == sorted(found)
     assert [f"line {number}" for number in range(50)] == [line.message for line in found]
 
 

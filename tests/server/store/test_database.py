@@ -114,8 +114,7 @@ def test_a_reader_cannot_write_and_sees_one_moment(database: Database) -> None:
         before = connection.execute(select(func.count()).select_from(flows)).scalar_one()
         database.write(adding(1))
         after = connection.execute(select(func.count()).select_from(flows)).scalar_one()
-        if database.url.get_backend_name() == "sqlite":
-            assert (before, after) == (0, 0)
+        assert (before, after) == (0, 0)
         with pytest.raises(DBAPIError, match=r"(?i)read-?only"):
             adding(2)(connection)
 

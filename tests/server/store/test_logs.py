@@ -14,7 +14,7 @@ from headrace.server.store.database import Database
 from headrace.server.store.logs import LogFilter, LogLine
 from headrace.server.store.tables import log_chunks, task_runs
 
-from ..databases import scratch
+from ..databases import clear
 from ..journals import JOURNAL, NOW, an_id
 
 RUN, OTHER = an_id(1, 1), an_id(2, 1)
@@ -87,16 +87,27 @@ def is_wanted(one: LogLine, wanted: LogFilter) -> bool:
 
 
 @settings(max_examples=60)
-@given(_batches(), _filters, st.booleans(), st.integers(0, 12), st.integers(0, 12))
+@given(
+    batches=_batches(),
+    wanted=_filters,
+    descending=st.booleans(),
+    limit=st.integers(0, 12),
+    offset=st.integers(0, 12),
+)
 def test_a_page_of_any_question_is_right(
-    batches: list[list[LogLine]], wanted: LogFilter, descending: bool, limit: int, offset: int
+    kept: Database,
+    batches: list[list[LogLine]],
+    wanted: LogFilter,
+    descending: bool,
+    limit: int,
+    offset: int,
 ) -> None:
     """In time order, lines of one moment in the order they came; pages do not overlap and miss nothing."""
     everything = [one for batch in batches for one in batch if is_wanted(one, wanted)]
-    with scratch() as database:
-        keep(database, *batches)
-        found = find(database, wanted, descending=descending, limit=limit, offset=offset)
-        whole = find(database, wanted, descending=descending, limit=1_000)
+    clear(kept)
+    keep(kept, *batches)
+    found = find(kept, wanted, descending=descending, limit=limit, offset=offset)
+    whole = find(kept, wanted, descending=descending, limit=1_000)
 
     assert sorted(whole) == sorted(everything)
     assert [one.t for one in whole] == sorted((one.t for one in everything), reverse=descending)

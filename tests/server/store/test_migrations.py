@@ -6,13 +6,11 @@ import re
 import sqlite3
 from pathlib import Path
 
-import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from headrace.server.store import migrations, schema
 from headrace.server.store.database import FILE_NAME, Database, read_url
-
-from ..databases import POSTGRES
+from headrace.testing.postgres import Cluster
 
 
 def shape(path: Path) -> dict[str, str]:
@@ -71,28 +69,30 @@ def test_an_empty_file_becomes_a_database(home: Path) -> None:
     database.close()
 
 
-@pytest.mark.skipif(not POSTGRES, reason="HEADRACE_TEST_POSTGRES_URL names no database")
-def test_on_postgresql_too(home: Path) -> None:
+def test_on_postgresql_too(postgres: Cluster, home: Path) -> None:
     """The same comparison by reflection: columns, indexes and their conditions."""
-    engine = create_engine(read_url(POSTGRES, home))
     shapes = []
-    for make in (migrations.upgrade, None):
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-            if make:
-                make(connection)
-        if make is None:
-            Database.open(POSTGRES, home).close()
-        found = inspect(engine)
-        columns = {
-            t: [str(c) for c in found.get_columns(t)]
-            for t in found.get_table_names()
-            if t != "alembic_version"
-        }
-        with engine.connect() as connection:
-            where = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename != 'alembic_version'"
-            shapes.append((columns, sorted(connection.execute(text(where)).scalars())))
-    engine.dispose()
+    for is_migrated in (True, False):
+        with postgres.database() as url:
+            if is_migrated:
+                engine = create_engine(read_url(url, home))
+                with engine.begin() as connection:
+                    migrations.upgrade(connection)
+                engine.dispose()
+            database = Database.open(url, home)
+            assert database.is_current()
+            shapes.append(reflected(database))
+            database.close()
 
     assert shapes[0] == shapes[1]
+    assert len(shapes[0]) > 30
+
+
+def reflected(database: Database) -> list[str]:
+    """Return every column and index of a database, in words."""
+    with database.read() as connection:
+        found = inspect(connection)
+        names = sorted(set(found.get_table_names()) - {"alembic_version"})
+        columns = [f"{name}: {column}" for name in names for column in found.get_columns(name)]
+        indexes = text("SELECT indexdef FROM pg_indexes WHERE tablename = ANY(:names) ORDER BY indexdef")
+        return columns + list(connection.execute(indexes, {"names": names}).scalars())

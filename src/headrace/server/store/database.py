@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from headrace.errors import SettingError
+from headrace.errors import ServerUnavailable, SettingError
 
 from . import schema
 from .writer import DirectWriter, GroupWriter
@@ -51,7 +51,9 @@ class Database:
         ``direct`` writes in the calling thread and keeps caches small: for companions and commands.
 
         Raises:
-            SettingError: the URL cannot be read or is of no kind known here; or a newer Headrace made it.
+            SettingError: the URL cannot be read or is of no kind known here, its driver is not installed, or a
+                newer Headrace made the database.
+            ServerUnavailable: PostgreSQL cannot be reached, or does not let us in.
         """
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = cls(read_url(url, home), direct=direct)
@@ -68,13 +70,27 @@ class Database:
         path = _file_of(self.url)
         if path is not None and not path.exists():
             return False
-        with self.read() as connection:
+        with self._explained(), self.read() as connection:
             return schema.version_of(connection) == schema.HEAD
 
     def migrate(self) -> None:
         """Bring the tables to the shape this code needs; nothing happens when they have it."""
         path = _file_of(self.url)
-        schema.ensure(self._engine, self.kind, None if path is None else path.with_name(path.name + ".lock"))
+        lock = None if path is None else path.with_name(path.name + ".lock")
+        with self._explained():
+            schema.ensure(self._engine, self.kind, lock)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in plain words why a database cannot be opened."""
+        try:
+            yield
+        except DBAPIError as error:
+            why = error.orig and self.kind.why_unusable(error.orig)
+            if not why:
+                raise
+            shown = self.url.set(drivername="postgresql").render_as_string(hide_password=True)
+            raise ServerUnavailable(f"The database {shown} cannot be used: {why}") from error
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -91,8 +107,12 @@ class Database:
         return self._writer.write(work)
 
     def is_passing(self, error: BaseException) -> bool:
-        """Say whether an error passes by itself (the file was locked): ask the caller to come again."""
+        """Say whether an error passes by itself (a lock, a lost connection): ask the caller to come again."""
         return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_busy(error.orig)
+
+    def is_too_much(self, error: BaseException) -> bool:
+        """Say whether a statement had more values than the database takes: ask the caller for fewer."""
+        return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_too_much(error.orig)
 
     def close(self) -> None:
         """Finish what is being written and give all connections back; closing twice is fine."""

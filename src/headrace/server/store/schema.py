@@ -33,7 +33,7 @@ def version_of(connection: Connection) -> str | None:
 
 
 def ensure(engine: Engine, dialect: ModuleType, lock: Path | None) -> None:
-    """Bring the database to :data:`HEAD`; one process at a time where there is a ``lock`` file.
+    """Bring the database to :data:`HEAD`; one process at a time: by a ``lock`` file, or the database's own lock.
 
     An empty database is made from the tables at once; one of an older revision is migrated by Alembic,
     which is imported only then.
@@ -47,19 +47,24 @@ def ensure(engine: Engine, dialect: ModuleType, lock: Path | None) -> None:
         connection.rollback()
         if found == HEAD:
             return
-        if found is None and not inspect(connection).has_table("flow_runs"):
-            connection.rollback()
-            _create(connection)
-            return
-        connection.rollback()
+        with connection.begin():
+            dialect.hold_schema(connection)
+            _bring(connection)
+
+
+def _bring(connection: Connection) -> None:
+    tables = inspect(connection).get_table_names()
+    found = connection.execute(select(_version.c.version_num)).scalar() if _version.name in tables else None
+    if found is None and "flow_runs" not in tables:
+        _create(connection)
+    elif found != HEAD:  # another process may have been here while we waited
         _upgrade(connection, found)
 
 
 def _create(connection: Connection) -> None:
-    with connection.begin():
-        metadata.create_all(connection, checkfirst=False)
-        _version.create(connection)
-        connection.execute(_version.insert().values(version_num=HEAD))
+    metadata.create_all(connection, checkfirst=False)
+    _version.create(connection, checkfirst=True)
+    connection.execute(_version.insert().values(version_num=HEAD))
 
 
 def _upgrade(connection: Connection, found: str | None) -> None:
@@ -70,8 +75,7 @@ def _upgrade(connection: Connection, found: str | None) -> None:
             f"The database is at revision {found}, which this Headrace does not know: a newer one made it. "
             "Upgrade Headrace, or point HEADRACE_DATABASE_URL or HEADRACE_HOME elsewhere."
         )
-    with connection.begin():
-        migrations.upgrade(connection)
+    migrations.upgrade(connection)
 
 
 @contextlib.contextmanager

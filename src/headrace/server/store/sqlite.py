@@ -63,12 +63,26 @@ def prepare_file(connection: Connection) -> None:
         driver.execute("PRAGMA journal_mode=WAL")
 
 
+def hold_schema(connection: Connection) -> None:
+    """Do nothing: a writer's transaction holds the whole file from its beginning."""
+
+
 def is_busy(error: BaseException) -> bool:
     """Say whether an error of the driver passes by itself: the file was locked."""
     if not isinstance(error, sqlite3.OperationalError):
         return False
     text = str(error)
     return "locked" in text or "busy" in text
+
+
+def is_too_much(error: BaseException) -> bool:
+    """Say whether a statement had more values than SQLite takes."""
+    return isinstance(error, sqlite3.OperationalError) and "too many SQL variables" in str(error)
+
+
+def why_unusable(error: BaseException) -> str | None:  # noqa: ARG001  # PostgreSQL's
+    """Return ``None``: what SQLite says of a file that it cannot open is said by those who asked for it."""
+    return None
 
 
 def tags_all(column: ColumnElement[Any], tags: Sequence[str]) -> ColumnElement[bool]:

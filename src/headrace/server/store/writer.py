@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 
 T = TypeVar("T")
 
@@ -20,6 +21,18 @@ GROUP = 64
 
 PAUSES_S = (0.05, 0.25, 1.0)
 """How long to wait, about, before a transaction that met a passing fault is tried again."""
+
+
+class _CommitLost(Exception):
+    """The connection was lost while it committed: nobody can tell whether that was done.
+
+    The work must not be tried again here, where it might be done twice; its caller knows whether that is
+    harmless.
+    """
+
+    def __init__(self, error: DBAPIError) -> None:
+        super().__init__()
+        self.error = error
 
 
 class _Job(NamedTuple):
@@ -36,18 +49,32 @@ class DirectWriter:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Carry out ``work`` in a transaction of its own; after a passing fault it is called again."""
+        try:
+            return self._patiently(work)
+        except _CommitLost as lost:
+            raise lost.error from None
+
+    def once(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work`` in a transaction, one time; :class:`_CommitLost` when its end is not known."""
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            value = work(connection)
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise _CommitLost(error) from error
+                raise
+            return value
+
+    def _patiently(self, work: Callable[[Connection], T]) -> T:
         for pause_s in PAUSES_S:
             try:
-                return self._once(work)
+                return self.once(work)
             except Exception as error:
                 if not self._is_passing(error):
                     raise
                 time.sleep(pause_s * random.uniform(0.5, 1.5))
-        return self._once(work)
-
-    def _once(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.begin() as connection:
-            return work(connection)
+        return self.once(work)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -107,9 +134,11 @@ class GroupWriter:
 
     def _together(self, jobs: list[_Job]) -> bool:
         """Return whether all writes were settled in one transaction."""
+        outcomes: list[tuple[Any, Exception | None]]
         try:
-            with self._direct.engine.begin() as connection:
-                outcomes = [_in_savepoint(connection, job.work) for job in jobs]
+            outcomes = self._direct.once(lambda shared: [_in_savepoint(shared, job.work) for job in jobs])
+        except _CommitLost as lost:
+            outcomes = [(None, lost.error)] * len(jobs)
         except Exception:  # noqa: BLE001  # whatever it was, each write meets it again alone and reports it
             return False
         for job, (value, error) in zip(jobs, outcomes, strict=True):
