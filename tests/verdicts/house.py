@@ -39,14 +39,26 @@ _LOOK_S = 0.015
 HEADRACE = Path(sys.executable).with_name("headrace")
 
 
+def share() -> float:
+    """Return how many processes want each processor, at least 1 and at most 6.
+
+    The limits hold where a processor is free; with ten processes on two, everything takes five times as long.
+    """
+    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), 6.0)
+
+
 def until(
     look: Callable[[], T], what: str, *, within: float = PATIENCE_S, told: Callable[[], str] = str
 ) -> T:
     """Return what ``look`` returns once it is true; fail when that takes longer than ``within`` seconds."""
-    deadline = time.monotonic() + within
+    began = time.monotonic()
     while not (found := look()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"Waited {within:g} s for {what}, in vain.\n{told()}")
+        waited = time.monotonic() - began
+        if waited > within and waited > within * share():
+            raise AssertionError(
+                f"Waited {waited:.2f} s (limit {within:g} s, {share():.1f} processes a processor) for {what}, "
+                f"in vain.\n{told()}"
+            )
         time.sleep(_LOOK_S)
     return found
 
@@ -350,12 +362,12 @@ class House:
         assert self.client  # opened beforehand: the limit is the script's and its companion's
         script.wait()
         run = script.flow_run(flow)
-        left = within - (time.monotonic() - script.died_at)
+        since_death = time.monotonic() - script.died_at
         return self.until_state(
             run,
             lambda found: found["state_type"] in TERMINAL,
             f"the end of the flow run on record, {within:g} s after the death of its process",
-            within=max(left, 0.0),
+            within=max(within - since_death, 0.1),
         )
 
     def every_run(self) -> Iterator[Json]:

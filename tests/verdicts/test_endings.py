@@ -260,27 +260,109 @@ def test_row_09_sigsegv(house: House) -> None:
     assert_last_lines(evidence_of(run))
 
 
-def test_row_10_sigterm(house: House) -> None:
-    """SIGTERM that no cancel asked for is Crashed, name Terminated; the flow may clean up first."""
-    script = house.start("""
-        import time
-        from headrace import flow
-
+TOLD_TO_END = {
+    "sync": """
         @flow
-        def tidy():
+        def told():
             try:
-                print("ready", flush=True)
+                ready()
                 time.sleep(600)
             finally:
                 print("cleaned up", flush=True)
 
-        tidy()
-    """)
+        told()
+    """,
+    "async": """
+        @flow
+        async def told():
+            try:
+                ready()
+                await asyncio.sleep(600)
+            finally:
+                print("cleaned up", flush=True)
+
+        asyncio.run(told())
+    """,
+    "async with a task": """
+        @task
+        async def long():
+            try:
+                ready()
+                await asyncio.sleep(600)
+            finally:
+                print("cleaned up", flush=True)
+
+        @flow
+        async def told():
+            await asyncio.gather(long(), asyncio.sleep(600))
+
+        asyncio.run(told())
+    """,
+    "waiting for a submitted task": """
+        over = threading.Event()
+
+        @task
+        def long():
+            ready()
+            over.wait(600)
+
+        @flow
+        def told():
+            try:
+                long.submit().result()
+            finally:
+                over.set()
+                print("cleaned up", flush=True)
+
+        told()
+    """,
+}
+"""Flows that clean up when they are told to end."""
+
+TOLD_HEAD = """
+        import asyncio
+        import threading
+        import time
+        from headrace import flow, task
+
+        def ready():
+            print("ready", flush=True)
+"""
+
+
+@pytest.mark.parametrize("flow", TOLD_TO_END.values(), ids=TOLD_TO_END.keys())
+def test_row_10_sigterm(house: House, flow: str) -> None:
+    """SIGTERM that no cancel asked for is Crashed, name Terminated; the flow may clean up first."""
+    script = house.start(TOLD_HEAD + flow)
     script.until_said("ready")
     script.kill(signal.SIGTERM)
     run = house.end_of(script)
 
     assert "cleaned up" in script.output()
+    assert state_of(run) == ("CRASHED", "Terminated")
+    assert evidence_of(run)["signal"] == "SIGTERM"
+    for task in house.tasks(run["id"]):
+        assert task["state_type"] in ("CRASHED", "CANCELLED")
+
+
+def test_row_10_sigterm_with_the_flow_in_a_thread(house: House) -> None:
+    """A flow outside the main thread hears no signal; its supervisor tells what ended it."""
+    script = house.start("""
+        import threading
+        import time
+        from headrace import flow
+
+        @flow
+        def told():
+            print("ready", flush=True)
+            time.sleep(600)
+
+        threading.Thread(target=told).start()
+    """)
+    script.until_said("ready")
+    script.kill(signal.SIGTERM)
+    run = house.end_of(script)
+
     assert state_of(run) == ("CRASHED", "Terminated")
     assert evidence_of(run)["signal"] == "SIGTERM"
 
@@ -382,6 +464,22 @@ def test_row_17_parameter_does_not_fit(house: House) -> None:
     assert exception["type"].endswith("ParameterTypeError")
     assert "count" in exception["message"]
     assert "integer" in exception["message"]
+    house.assert_never_crashed()
+
+
+@pytest.mark.parametrize("flow", TOLD_TO_END.values(), ids=TOLD_TO_END.keys())
+def test_row_19_ctrl_c_of_a_flow_that_cleans_up(house: House, flow: str) -> None:
+    """Ctrl-C is Cancelled, name Interrupted, for sync and async flows and while tasks are waited for."""
+    script = house.start(TOLD_HEAD + flow)
+    script.until_said("ready")
+    script.kill(signal.SIGINT)
+    run = house.end_of(script)
+
+    assert "cleaned up" in script.output()
+    assert "never retrieved" not in script.output(), "the event loop ends as asyncio ends it"
+    assert script.output().rstrip().endswith("KeyboardInterrupt")
+    assert state_of(run) == ("CANCELLED", "Interrupted")
+    assert {task["state_type"] for task in house.tasks(run["id"])} <= {"CANCELLED"}
     house.assert_never_crashed()
 
 

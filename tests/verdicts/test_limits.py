@@ -6,6 +6,7 @@ import pytest
 
 from .house import House, Process, evidence_of, history_of, state_of, until
 from .server import Server
+from .test_endings import TOLD_HEAD, TOLD_TO_END
 
 GRACE_S = 1.0
 
@@ -61,26 +62,10 @@ def test_row_18_timeout_stuck_in_c(house: House) -> None:
     house.assert_never_crashed()
 
 
-def test_row_20_cancel_of_a_flow_that_listens(house: House) -> None:
+@pytest.mark.parametrize("flow", TOLD_TO_END.values(), ids=TOLD_TO_END.keys())
+def test_row_20_cancel_of_a_flow_that_listens(house: House, flow: str) -> None:
     """A flow that stops when a cancel is asked is Cancelled: who asked, and when."""
-    script = house.start("""
-        import time
-        from headrace import flow, task
-
-        @task
-        def long():
-            try:
-                print("ready", flush=True)
-                time.sleep(600)
-            finally:
-                print("cleaned up", flush=True)
-
-        @flow
-        def listens():
-            long()
-
-        listens()
-    """)
+    script = house.start(TOLD_HEAD + flow)
     script.until_said("ready")
     script.companion()
     house.until_state(script.root(), lambda run: run["state_type"] == "RUNNING", "the run to be on record")
@@ -92,7 +77,7 @@ def test_row_20_cancel_of_a_flow_that_listens(house: House) -> None:
     assert "Cancelling" in history_of(run)
     assert evidence_of(run)["asked_by"]
     assert evidence_of(run)["asked_at"][:4].isdigit()
-    assert state_of(house.tasks(run["id"])[0])[0] == "CANCELLED"
+    assert {task["state_type"] for task in house.tasks(run["id"])} <= {"CANCELLED"}
     house.assert_never_crashed()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import TerminationSignal
 from .run import Run
+from .signals import LoopInterrupted
 from .state import State
 from .tracebacks import strip_chain
 
@@ -41,4 +42,6 @@ def _end_process(run: Run, error: BaseException) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         raise SystemExit(128 + signal.SIGTERM) from None
+    if isinstance(error, LoopInterrupted):
+        raise error.cancellation.with_traceback(None) from None
     raise strip_chain(error)

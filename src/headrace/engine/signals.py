@@ -91,8 +91,16 @@ def translate(run: Run, error: BaseException) -> BaseException:
     if root.termination is not None:
         return root.termination  # type: ignore[no-any-return]
     if _was_interrupted():
-        return KeyboardInterrupt()
+        return LoopInterrupted(error)
     return error
+
+
+class LoopInterrupted(KeyboardInterrupt):
+    """Ctrl-C as async code meets it: ``cancellation`` must go on through the event loop, whose runner ends it."""
+
+    def __init__(self, cancellation: BaseException) -> None:
+        super().__init__()
+        self.cancellation = cancellation
 
 
 def _was_interrupted() -> bool:
