@@ -57,7 +57,7 @@ class Api(httpx.Client):
         return run["state_type"], run["state_name"]
 
 
-_apps: list[Any] = []
+_apps: dict[Any, Any] = {}
 
 
 @contextlib.contextmanager
@@ -77,7 +77,7 @@ def serving(database: Database, **settings: Any) -> Iterator[Api]:
 
 
 def _plain(database: Database) -> Any:
-    """Return the one app that tests without settings share: making its routes takes half a second."""
-    if not _apps:
-        _apps.append(create_app(load(), database, services=False))
-    return _apps[0]
+    """Return the app that tests without settings share, one a kind: making its routes takes half a second."""
+    if database.kind not in _apps:
+        _apps[database.kind] = create_app(load(), database, services=False)
+    return _apps[database.kind]

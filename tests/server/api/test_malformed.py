@@ -230,9 +230,10 @@ def test_a_busy_database_is_503_which_clients_try_again(api: Api, monkeypatch: p
     assert answer.headers["retry-after"] == "1"
 
 
-def test_a_filter_with_very_many_values_is_answered(api: Api) -> None:
-    """Or refused with 422, where a database takes no more; never 500."""
-    ids = [f"00000000-0000-0000-0000-{number:012x}" for number in range(300_000)]
+def test_a_filter_with_very_many_values_is_answered(api: Api, database: Database) -> None:
+    """Or refused with 422, where a database takes no more (as PostgreSQL does from 65,536 on); never 500."""
+    many = 300_000 if database.url.get_backend_name() == "sqlite" else 66_000
+    ids = [f"00000000-0000-0000-0000-{number:012x}" for number in range(many)]
     answer = api.post("/flow_runs/filter", json={"flow_runs": {"id": {"any_": ids}}})
 
     assert answer.status_code in (200, 422), answer.text

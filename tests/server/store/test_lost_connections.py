@@ -1,0 +1,230 @@
+"""PostgreSQL goes away and comes back: what can be done again is, and nothing is done twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event, select, text
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import DBAPIError
+
+from headrace.errors import ServerUnavailable
+from headrace.server.store.database import Database
+from headrace.server.store.tables import flows
+from headrace.testing.postgres import Cluster
+
+from .test_database import adding, count, queued
+
+
+@pytest.fixture
+def url(postgres: Cluster) -> Iterator[str]:
+    """The URL of a new database."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(params=[False, True], ids=["grouping", "direct"])
+def remote(request: pytest.FixtureRequest, url: str, home: Path) -> Iterator[Database]:
+    """An empty database on PostgreSQL, with either writer."""
+    database = Database.open(url, home, direct=request.param)
+    yield database
+    database.close()
+
+
+def cut(url: str, connection: Connection) -> None:
+    """End a connection as a failing network or an operator does."""
+    pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+
+
+def test_a_write_whose_connection_is_cut_is_done_again(remote: Database, url: str) -> None:
+    """Once: what it had written before was undone with its transaction."""
+    calls: list[int] = []
+
+    def work(connection: Connection) -> int:
+        calls.append(1)
+        adding(1)(connection)
+        if len(calls) == 1:
+            cut(url, connection)
+        return adding(2)(connection)
+
+    assert remote.write(work) == 2
+    assert len(calls) == 2
+    assert count(remote) == 2
+
+
+def test_a_commit_that_nobody_answers_is_not_tried_again(remote: Database, url: str) -> None:
+    """It may have been done: the caller is told to come again, and knows whether that is harmless."""
+    cuts: list[int] = []
+
+    @event.listens_for(remote._engine, "commit")
+    def _lose(connection: Connection) -> None:
+        if not cuts:
+            cuts.append(1)
+            cut(url, connection)
+
+    with pytest.raises(DBAPIError) as caught:
+        remote.write(adding(1))
+
+    assert remote.is_passing(caught.value)
+    assert count(remote) == 0
+    assert remote.write(adding(1)) == 1
+
+
+def test_a_group_whose_connection_is_cut_is_done_one_by_one(url: str, home: Path) -> None:
+    """None of its writes is lost, none is done twice, and those that fail by themselves still do."""
+    cuts: list[int] = []
+
+    def unlucky(connection: Connection) -> str:
+        if not cuts:
+            cuts.append(1)
+            cut(url, connection)
+            connection.execute(select(1))
+        return "at last"
+
+    database = Database.open(url, home)
+    outcomes = queued(database, [adding(1), unlucky, adding(2), adding(1)])
+
+    assert sorted(str(each) for each in outcomes if not isinstance(each, Exception)) == ["1", "2", "at last"]
+    assert [type(each).__name__ for each in outcomes if isinstance(each, Exception)] == ["IntegrityError"]
+    assert count(database) == 2
+    database.close()
+
+
+def test_a_group_whose_commit_nobody_answers_is_not_tried_again(url: str, home: Path) -> None:
+    """Each caller is told the same."""
+    commits: list[int] = []
+    database = Database.open(url, home)
+
+    @event.listens_for(database._engine, "commit")
+    def _lose(connection: Connection) -> None:
+        commits.append(1)
+        if len(commits) == 2:  # the first is that of the write which holds the others up
+            cut(url, connection)
+
+    outcomes = queued(database, [adding(1), adding(2)])
+
+    assert len(commits) == 2
+    assert [database.is_passing(each) for each in outcomes] == [True, True]
+    database.close()
+
+
+def test_deadlocks_pass(remote: Database, url: str) -> None:
+    """The one that the database chose as its victim is done again."""
+    remote.write(lambda connection: [adding(number)(connection) for number in (1, 2)])
+    mine, theirs = threading.Event(), threading.Event()
+
+    def touch(connection: Connection, number: int) -> None:
+        connection.execute(
+            text("UPDATE flows SET updated_us = updated_us + 1 WHERE name = :name"),
+            {"name": f"flow {number}"},
+        )
+
+    def ours(connection: Connection) -> None:
+        touch(connection, 1)
+        mine.set()
+        assert theirs.wait(20)
+        touch(connection, 2)
+
+    def other() -> None:
+        with psycopg.connect(url) as connection:
+            connection.execute("SET deadlock_timeout = '20s'")  # so that it is the writer who is chosen
+            assert mine.wait(20)
+            connection.execute("UPDATE flows SET updated_us = updated_us + 10 WHERE name = 'flow 2'")
+            theirs.set()
+            connection.execute("UPDATE flows SET updated_us = updated_us + 10 WHERE name = 'flow 1'")
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(other)
+        remote.write(ours)
+        beside.result(20)
+    with remote.read() as connection:
+        moments = connection.execute(select(flows.c.updated_us - flows.c.created_us)).scalars().all()
+
+    assert moments == [11, 11]
+
+
+def test_a_restarted_server_is_found_again(postgres: Cluster, home: Path) -> None:
+    """By readers and writers, whatever it was that ended the old one."""
+    for end in (postgres.restart, lambda: postgres.restart(immediate=True), _kill_and_start(postgres)):
+        with postgres.database() as url:
+            database = Database.open(url, home)
+            database.write(adding(1))
+            end()
+
+            assert count(database) == 1
+            assert database.write(adding(2)) == 2
+            database.close()
+
+
+def _kill_and_start(cluster: Cluster) -> Callable[[], None]:
+    def end() -> None:
+        cluster.kill()
+        cluster.start()
+
+    return end
+
+
+def test_while_the_server_is_away_the_caller_is_told_to_come_again(
+    postgres: Cluster, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a bounded time, by readers and writers."""
+    monkeypatch.setattr("headrace.server.store.writer.PAUSES_S", (0.0,))
+    with postgres.database() as url:
+        database = Database.open(url, home)
+        postgres.stop()
+        refused: list[Any] = []
+        for ask in (lambda: count(database), lambda: database.write(adding(1))):
+            with pytest.raises(DBAPIError) as caught:
+                ask()
+            refused.append(caught.value)
+        postgres.start()
+
+        assert [database.is_passing(error) for error in refused] == [True, True]
+        assert database.write(adding(1)) == 1
+        database.close()
+
+
+def test_servers_that_meet_in_an_empty_database_do_not_collide(url: str, home: Path) -> None:
+    """One makes the tables; the others wait for it and find them."""
+    with ThreadPoolExecutor(6) as pool:
+        opened = list(pool.map(lambda _: Database.open(url, home), range(6)))
+    for database in opened:
+        assert database.is_current()
+        database.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"database": "nowhere"}, r"nowhere.*does not exist.*createdb"),
+        ({"host": "127.0.0.1", "port": 1, "query": {}}, r"refused.*Is PostgreSQL running"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_said_so(
+    url: str, home: Path, change: dict[str, Any], words: str
+) -> None:
+    """With what PostgreSQL said, what to look at, and no password."""
+    wrong = make_url(url).set(password="a secret", **change).render_as_string(hide_password=False)
+    with pytest.raises(ServerUnavailable, match=words) as caught:
+        Database.open(wrong, home)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_one_who_may_not_make_tables_is_told_so(url: str, home: Path) -> None:
+    """As since PostgreSQL 15 nobody but a database's owner may."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS guest")
+        connection.execute("CREATE ROLE guest LOGIN")
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    guest = make_url(url).set(username="guest").render_as_string(hide_password=False)
+    with pytest.raises(ServerUnavailable, match=r"permission denied.*may this user"):
+        Database.open(guest, home)
