@@ -120,7 +120,7 @@ def test_a_password_in_the_databases_url_is_not_shown(
     monkeypatch.setenv("HEADRACE_DATABASE_URL", "postgresql://ada:hunter2@127.0.0.1:9/x")
     for command in (("server", "database", "upgrade"), ("flow-run", "ls")):
         done = headrace(*command, timeout=60)
-        assert done.code == 1
+        assert done.code == 3
         assert "HEADRACE_DATABASE_URL" in done.err
         assert "hunter2" not in done.out + done.err
 

@@ -205,7 +205,7 @@ def test_servers_that_meet_in_an_empty_database_do_not_collide(url: str, home: P
     ("change", "words"),
     [
         ({"database": "nowhere"}, r"nowhere.*does not exist.*createdb"),
-        ({"host": "127.0.0.1", "port": 1, "query": {}}, r"refused.*Is PostgreSQL running"),
+        ({"host": "127.0.0.1", "port": 1, "query": {}}, r"refused.*is PostgreSQL running"),
     ],
 )
 def test_a_database_that_cannot_be_opened_is_said_so(

@@ -84,8 +84,8 @@ def why_unusable(error: BaseException) -> str | None:
         return None
     said = " ".join(str(error).split())
     return (
-        f"{said.removesuffix('.')}. Is PostgreSQL running there, does the database exist (createdb makes one), and "
-        "may this user connect and make tables in it?"
+        f"{said.removesuffix('.')}. HEADRACE_DATABASE_URL names it: is PostgreSQL running there, does the database "
+        "exist (createdb makes one), and may this user connect and make tables in it?"
     )
 
 
