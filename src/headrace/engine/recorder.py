@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from .. import __version__
 from .. import settings as _settings
 from ..journal import spool as _spool
 from ..journal.writer import JournalWriter, open_high
@@ -159,6 +160,7 @@ class Recorder:
             host=_spool.host_name(),
             user=user,
             python=platform.python_version(),
+            headrace=__version__,
             argv=[str(word) for word in getattr(sys, "argv", [])][:50],
             cwd=_cwd(),
             kind="container" if pid == 1 else "script",

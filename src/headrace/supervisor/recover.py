@@ -8,12 +8,17 @@ from collections.abc import Callable
 
 from ..client.port import JournalPort
 from ..journal.reader import read_header
-from ..journal.spool import Folder, Lock, Spool, is_alive
+from ..journal.spool import Folder, Lock, Spool, host_name, is_alive
+from ..model.entries import Open
 from ..settings import Settings
 from .loop import supervise
 
 _STARTING_S = 10.0
 """How long a companion may take, on a busy machine, from its start until it holds its journal's lock."""
+
+
+_SILENCE_ELSEWHERE_S = 600.0
+"""How long a journal of another host must be silent before it counts as left behind."""
 
 
 def left_behind(settings: Settings) -> list[tuple[Folder, Lock]]:
@@ -29,11 +34,23 @@ def left_behind(settings: Settings) -> list[tuple[Folder, Lock]]:
         if header is None:
             _put_aside(spool, folder)
             lock.release()
-        elif is_alive(header) or folder.awaits_supervisor(_STARTING_S, now):
+        elif (
+            is_alive(header)
+            or folder.awaits_supervisor(_STARTING_S, now)
+            or _is_elsewhere(folder, header, now)
+        ):
             lock.release()  # its own process looks after its supervisor
         else:
             found.append((folder, lock))
     return found
+
+
+def _is_elsewhere(folder: Folder, header: Open, now: float) -> bool:
+    """Say whether another host, or container, that shares the home folder may still write this journal.
+
+    Its processes cannot be seen from here, so only a long silence tells that it is gone.
+    """
+    return header.host != host_name() and now - folder.journal.stat().st_mtime < _SILENCE_ELSEWHERE_S
 
 
 def recover(settings: Settings, port: JournalPort, budget_s: float) -> int:
