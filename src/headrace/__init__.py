@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .model.release import __version__ as __version__
+
 if TYPE_CHECKING:
     from . import runtime as runtime
     from .context import tags as tags
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from .engine.task import Task as Task
     from .engine.task import task as task
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Flow": "engine.flow",

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import msgspec
 
-from .. import __version__
 from .. import settings as _settings
 from ..journal import spool as _spool
 from ..journal.writer import JournalWriter, open_high
 from ..model import entries
 from ..model.clock import AnchoredClock
 from ..model.ids import IdFactory
+from ..model.release import __version__
 from . import companion
 
 _CHECK_EVERY_US = 2_000_000
