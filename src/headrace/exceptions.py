@@ -15,6 +15,7 @@ from .errors import ObjectNotFound as ObjectNotFound
 from .errors import OffsetMismatch as OffsetMismatch
 from .errors import ParameterBindError as ParameterBindError
 from .errors import ParameterTypeError as ParameterTypeError
+from .errors import ScheduleError as ScheduleError
 from .errors import ServerUnavailable as ServerUnavailable
 from .errors import SettingError as SettingError
 from .errors import TaskRunTimeout as TaskRunTimeout
