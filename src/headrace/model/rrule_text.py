@@ -13,7 +13,7 @@ from .zones import wall_of, zone_of
 
 #: The contract's limit, in characters.
 LONGEST = 6500
-#: Counting means making each time up to the last: so many take about a quarter of a second.
+#: Counting means making each time up to the last: so many take about half a second.
 HIGHEST_COUNT = 100_000
 #: Where a rule without DTSTART counts from, in the schedule's zone: the contract's moment.
 DEFAULT_START = datetime(2020, 1, 1)  # noqa: DTZ001  # a wall time
