@@ -332,9 +332,10 @@ Index("ix_flow_runs_flow_id_began", _r.flow_id, began_us)
 Index("ix_flow_runs_expected_start", _r.expected_start_us)
 Index("ix_flow_runs_state_type_expected_start", _r.state_type, _r.expected_start_us)
 Index("ix_flow_runs_state_name_expected_start", _r.state_name, _r.expected_start_us)
-# END_TIME_DESC, without a filter and by type of state; open runs are not listed by their end.
+# END_TIME_DESC, without a filter, by type and by name of state; open runs are not listed by their end.
 _partial("ix_flow_runs_end", _r.end_us, where=_r.end_us.is_not(None))
 _partial("ix_flow_runs_state_type_end", _r.state_type, _r.end_us, where=_r.end_us.is_not(None))
+_partial("ix_flow_runs_state_name_end", _r.state_name, _r.end_us, where=_r.end_us.is_not(None))
 # NAME_ASC, NAME_DESC and a run found by its name.
 Index("ix_flow_runs_name", _r.name)
 # Create-or-fetch with an idempotency key.

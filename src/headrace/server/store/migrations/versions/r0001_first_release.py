@@ -119,6 +119,7 @@ def _make_flow_runs() -> None:
         op.create_index(f"ix_flow_runs_{column}_began", "flow_runs", [column, began])
         op.create_index(f"ix_flow_runs_{column}_expected_start", "flow_runs", [column, "expected_start_us"])
     _partial("ix_flow_runs_state_type_end", "flow_runs", ["state_type", "end_us"], _set("end_us"))
+    _partial("ix_flow_runs_state_name_end", "flow_runs", ["state_name", "end_us"], _set("end_us"))
     _partial(
         "ix_flow_runs_deployment", "flow_runs", ["deployment_id", "expected_start_us"], _set("deployment_id")
     )
