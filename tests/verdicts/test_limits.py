@@ -77,7 +77,8 @@ def test_row_20_cancel_of_a_flow_that_listens(house: House, flow: str) -> None:
     assert "Cancelling" in history_of(run)
     assert evidence_of(run)["asked_by"]
     assert evidence_of(run)["asked_at"][:4].isdigit()
-    assert {task["state_type"] for task in house.tasks(run["id"])} <= {"CANCELLED"}
+    # Completed: the flow's clean-up lets its submitted task end.
+    assert {task["state_type"] for task in house.tasks(run["id"])} <= {"CANCELLED", "COMPLETED"}
     house.assert_never_crashed()
 
 

@@ -8,9 +8,16 @@ from typing import Any
 
 from ..errors import TerminationSignal
 from .run import Run
-from .signals import LoopInterrupted
 from .state import State
 from .tracebacks import strip_chain
+
+
+class LoopInterrupted(KeyboardInterrupt):
+    """Ctrl-C as async code meets it: ``cancellation`` must go on through the event loop, whose runner ends it."""
+
+    def __init__(self, cancellation: BaseException) -> None:
+        super().__init__()
+        self.cancellation = cancellation
 
 
 def hand_over(run: Run, return_state: bool) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import TerminationSignal
+from .outcome import LoopInterrupted
 
 if TYPE_CHECKING:
     from .run import Run
@@ -93,14 +94,6 @@ def translate(run: Run, error: BaseException) -> BaseException:
     if _was_interrupted():
         return LoopInterrupted(error)
     return error
-
-
-class LoopInterrupted(KeyboardInterrupt):
-    """Ctrl-C as async code meets it: ``cancellation`` must go on through the event loop, whose runner ends it."""
-
-    def __init__(self, cancellation: BaseException) -> None:
-        super().__init__()
-        self.cancellation = cancellation
 
 
 def _was_interrupted() -> bool:
