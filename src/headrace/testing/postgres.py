@@ -189,8 +189,14 @@ class Cluster:
         try:
             self._done([str(self._binaries / "postgres"), "--version"])
         except PermissionError:
-            copy = self.folder / "install"
-            shutil.copytree(self._binaries.parent, copy, symlinks=True)
+            install, package = self._binaries.parent, self._binaries.parent.parent
+            copy = self.folder / "install" / package.name / install.name
+            shutil.copytree(install, copy, symlinks=True)
+            libraries = package.with_name(
+                f"{package.name}.libs"
+            )  # where a wheel keeps them: beside the package
+            if libraries.is_dir():
+                shutil.copytree(libraries, self.folder / "install" / libraries.name)
             self._binaries = copy / self._binaries.name
 
     def _initialise(self) -> None:

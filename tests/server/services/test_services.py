@@ -6,6 +6,7 @@ import logging
 import threading
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from headrace.server.ingest import append
 from headrace.server.services.last_seen import LastSeen
@@ -38,8 +39,9 @@ class Failing(Service):
 
     every_s = 0.001
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
+        self.error = error or OSError("no")
         self.ticks = 0
         self.enough = threading.Event()
         self.finished = 0
@@ -48,7 +50,7 @@ class Failing(Service):
         self.ticks += 1
         if self.ticks == 3:
             self.enough.set()
-        raise OSError("no")
+        raise self.error
 
     def finish(self) -> None:
         self.finished += 1
@@ -67,6 +69,18 @@ def test_an_error_does_not_end_a_loop(caplog: pytest.LogCaptureFixture) -> None:
     assert service.finished == 1
     assert "Failing could not do its work" in caplog.text
     assert "OSError: no" in caplog.text
+
+
+def test_a_database_that_is_away_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a traceback, which would only hide why."""
+    service = Failing(OperationalError("SELECT 1", {}, Exception("the connection\n is closed")))
+    with caplog.at_level(logging.WARNING):
+        service.start()
+        assert service.enough.wait(20)
+        service.stop()
+
+    assert "Failing will try again in 0.001 s: the connection is closed" in caplog.messages
+    assert "Traceback" not in caplog.text
 
 
 def test_a_service_that_never_started_may_be_stopped() -> None:

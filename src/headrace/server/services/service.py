@@ -7,6 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from sqlalchemy.exc import OperationalError
+
 _log = logging.getLogger("headrace.server")
 
 
@@ -59,5 +61,8 @@ class Service(ABC):
     def _survive(self, step: Callable[[], None]) -> None:
         try:
             step()
+        except OperationalError as error:  # the database is away or busy: that passes, and is nobody's mistake here
+            why = " ".join(str(error.orig).split())
+            _log.warning("%s will try again in %g s: %s", self.name, self.every_s, why)
         except Exception:  # noqa: BLE001  # whatever it was, the next turn may do better
             _log.exception("%s could not do its work and will try again in %g s.", self.name, self.every_s)
