@@ -289,7 +289,7 @@ class TaskRunFilter(Joined):
     flow_run_id: TaskRunFilterFlowRunId | None = None
 
 
-# Deployments, work pools, work queues: accepted now, so that today's clients can list runs
+# Deployments, work pools, work queues, workers
 
 
 class DeploymentFilterId(_IdAnyOrNot):
@@ -375,6 +375,31 @@ class WorkQueueFilter(Joined):
 
     id: WorkQueueFilterId | None = None
     name: WorkQueueFilterName | None = None
+
+
+class WorkerStatus(str, Enum):
+    """Whether a worker gives signs of life."""
+
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+
+
+class WorkerFilterLastHeartbeatTime(_Span):
+    """By its last sign of life."""
+
+
+class WorkerFilterStatus(Criterion):
+    """By whether it gives signs of life."""
+
+    any_: list[WorkerStatus] | None = None
+    not_any_: list[WorkerStatus] | None = None
+
+
+class WorkerFilter(Joined):
+    """Which workers."""
+
+    last_heartbeat_time: WorkerFilterLastHeartbeatTime | None = None
+    status: WorkerFilterStatus | None = None
 
 
 # Logs

@@ -30,6 +30,15 @@ Message = Annotated[str, AfterValidator(mend)]
 FlowName = Annotated[str, Field(pattern="^[^/%&><]+$"), AfterValidator(_refuse_nul)]
 """A flow's name; the characters that would break a URL are refused."""
 
+Name = Annotated[str, Field(pattern="^[^/%&><]+$", max_length=500), AfterValidator(_refuse_nul)]
+"""A name that is part of a URL, of a length that a database can index."""
+
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""How many, none included."""
+
+Positive = Annotated[int, Field(gt=0, le=2**31 - 1)]
+"""How many, one at least."""
+
 BigInt = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """A whole number that a database can hold."""
 

@@ -2,7 +2,7 @@
 
 A list is asked for with a filter for each kind (:class:`Scope`). The kind's own filter speaks of its rows;
 another kind's speaks of the rows that belong to them: ``flow_runs`` in a list of flows keeps the flows that
-have such a run. What does not exist yet (deployments, work pools, work queues) matches nothing.
+have such a run.
 """
 
 from __future__ import annotations
@@ -11,14 +11,28 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Select, Table, and_, false, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Select,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.sql.elements import UnaryExpression
 
 from headrace.model.clock import from_datetime
 from headrace.model.states import StateType
 from headrace.wire import filters as wire
 
-from .tables import began_us, flow_runs, flows, task_runs
+from .readiness import HEARTBEAT_S, MISSED_HEARTBEATS
+from .tables import began_us, deployments, flow_runs, flows, task_runs, work_pools, work_queues, workers
 
 Where = ColumnElement[bool]
 Order = tuple[ColumnElement[Any] | UnaryExpression[Any], ...]
@@ -36,14 +50,9 @@ class Scope(NamedTuple):
 
 
 class Matcher:
-    """Turn the filters of one request into conditions, in the words of one database.
+    """Turn the filters of one request into conditions, in the words of one database."""
 
-    With ``in_order`` a condition on states cannot be answered from an index of states: SQLite, which has no
-    statistics, would take that one and then sort a million rows, where it could walk the order's own.
-    """
-
-    def __init__(self, dialect: str, *, in_order: bool = False) -> None:
-        self._in_order = in_order and dialect == "sqlite"
+    def __init__(self, dialect: str) -> None:
         # imported only when used: a dialect of SQLAlchemy costs 30 ms
         self._tags: Any = import_module(f"{__package__}.{'sqlite' if dialect == 'sqlite' else 'postgres'}")
 
@@ -58,26 +67,50 @@ class Matcher:
                 flow_runs.c.id.in_(self._flow_runs_of_tasks(scope.task_runs))
             )
             parts.append(flows.c.id.in_(runs))
-        return and_(true(), *parts, *_of_what_is_not(scope))
+        own = [] if scope.deployments is None else [self._deployment(scope.deployments)]
+        each = (*own, *_placed(deployments.c.work_queue_id, scope))
+        parts.extend(flows.c.id.in_(select(deployments.c.flow_id).where(where)) for where in each)
+        return and_(true(), *parts)
 
     def flow_runs(self, scope: Scope) -> Where:
         """Return which flow runs are asked for."""
-        parts: list[Where] = [] if scope.flow_runs is None else [self._flow_run(scope.flow_runs)]
-        if scope.flows is not None:
-            parts.append(flow_runs.c.flow_id.in_(select(flows.c.id).where(self._flow(scope.flows))))
+        parts = self._flow_run_parts(scope)
         if scope.task_runs is not None:
             parts.append(flow_runs.c.id.in_(self._flow_runs_of_tasks(scope.task_runs)))
-        return and_(true(), *parts, *_of_what_is_not(scope))
+        return and_(true(), *parts)
 
     def task_runs(self, scope: Scope) -> Where:
         """Return which task runs are asked for."""
         parts: list[Where] = [] if scope.task_runs is None else [self._task_run(scope.task_runs)]
-        runs: list[Where] = [] if scope.flow_runs is None else [self._flow_run(scope.flow_runs)]
-        if scope.flows is not None:
-            runs.append(flow_runs.c.flow_id.in_(select(flows.c.id).where(self._flow(scope.flows))))
+        runs = self._flow_run_parts(scope)
         if runs:
             parts.append(task_runs.c.flow_run_id.in_(select(flow_runs.c.id).where(and_(*runs))))
-        return and_(true(), *parts, *_of_what_is_not(scope))
+        return and_(true(), *parts)
+
+    def deployments(self, scope: Scope) -> Where:
+        """Return which deployments are asked for."""
+        c = deployments.c
+        parts: list[Where] = [] if scope.deployments is None else [self._deployment(scope.deployments)]
+        if scope.flows is not None:
+            parts.append(c.flow_id.in_(select(flows.c.id).where(self._flow(scope.flows))))
+        deployed = flow_runs.c.deployment_id.is_not(None)
+        if scope.flow_runs is not None:
+            runs = select(flow_runs.c.deployment_id).where(deployed, self._flow_run(scope.flow_runs))
+            parts.append(c.id.in_(runs))
+        if scope.task_runs is not None:
+            within = flow_runs.c.id.in_(self._flow_runs_of_tasks(scope.task_runs))
+            parts.append(c.id.in_(select(flow_runs.c.deployment_id).where(deployed, within)))
+        return and_(true(), *parts, *_placed(c.work_queue_id, scope))
+
+    def _flow_run_parts(self, scope: Scope) -> list[Where]:
+        c = flow_runs.c
+        parts: list[Where] = [] if scope.flow_runs is None else [self._flow_run(scope.flow_runs)]
+        if scope.flows is not None:
+            parts.append(c.flow_id.in_(select(flows.c.id).where(self._flow(scope.flows))))
+        if scope.deployments is not None:
+            found = select(deployments.c.id).where(self._deployment(scope.deployments))
+            parts.append(c.deployment_id.in_(found))
+        return parts + _placed(c.work_queue_id, scope)
 
     def _flow_runs_of_tasks(self, filter: wire.TaskRunFilter) -> Select[Any]:
         within = task_runs.c.flow_run_id.is_not(None)
@@ -90,12 +123,21 @@ class Matcher:
             _on(_any_or_not, c.id, f.id),
             _on(_name, c.name, f.name),
             _on(self._tagged, c.tags, f.tags),
-            _on(_deployed, None, f.deployment),
+            _on(_deployed, c.id, f.deployment),
         )
 
-    def _states(self, table: Table) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-        type, name = table.c.state_type, table.c.state_name
-        return (type.concat(""), name.concat("")) if self._in_order else (type, name)
+    def _deployment(self, f: wire.DeploymentFilter) -> Where:
+        c = deployments.c
+        return _joined(
+            f,
+            _on(_any_or_not, c.id, f.id),
+            _on(_name, c.name, f.name),
+            _on(_named_like, None, f.flow_or_deployment_name),
+            _on(_paused, c.paused, f.paused),
+            _on(self._tagged, c.tags, f.tags),
+            _on(_in_queues_named, c.work_queue_id, f.work_queue_name),
+            _on(_limited, c.concurrency_limit, f.concurrency_limit),
+        )
 
     def _flow_run(self, f: wire.FlowRunFilter) -> Where:
         c = flow_runs.c
@@ -106,7 +148,7 @@ class Matcher:
             _on(self._tagged, c.tags, f.tags),
             _on(_joined_any, c.deployment_id, f.deployment_id),
             _on(_joined_any, c.work_queue_name, f.work_queue_name),
-            _on(_state, self._states(flow_runs), f.state),
+            _on(_state, (c.state_type, c.state_name), f.state),
             _on(_any_or_not, c.flow_version, f.flow_version),
             _on(_span, c.start_us, f.start_time),
             _on(_span, c.end_us, f.end_time),
@@ -125,7 +167,7 @@ class Matcher:
             _on(_any_or_not, c.id, f.id),
             _on(_name, c.name, f.name),
             _on(self._tagged, c.tags, f.tags),
-            _on(_state, self._states(task_runs), f.state),
+            _on(_state, (c.state_type, c.state_name), f.state),
             _on(_span, c.start_us, f.start_time),
             _on(_span, c.end_us, f.end_time),
             _on(_span, c.expected_start_us, f.expected_start_time),
@@ -147,9 +189,64 @@ def _on(make: Callable[[Any, Any], Where], column: Any, filter: Any) -> Where | 
     return None if filter is None else make(column, filter)
 
 
-def _of_what_is_not(scope: Scope) -> list[Where]:
-    absent = (scope.deployments, scope.work_pools, scope.work_queues)
-    return [false()] if any(filter is not None for filter in absent) else []
+def _placed(queue: Column[Any], scope: Scope) -> list[Where]:
+    """Return conditions on a column of work queues' ids: in which queues and pools it has to be."""
+    c = work_queues.c
+    parts: list[Where] = []
+    if scope.work_queues is not None:
+        parts.append(queue.in_(select(c.id).where(work_queue(scope.work_queues))))
+    if scope.work_pools is not None:
+        pools = select(work_pools.c.id).where(work_pool(scope.work_pools))
+        parts.append(queue.in_(select(c.id).where(c.work_pool_id.in_(pools))))
+    return parts
+
+
+def work_pool(f: wire.WorkPoolFilter | None) -> Where:
+    """Return which work pools are asked for."""
+    if f is None:
+        return true()
+    c = work_pools.c
+    return _joined(
+        f,
+        _on(_any_or_not, c.id, f.id),
+        _on(_any_or_not, c.name, f.name),
+        _on(_any_or_not, c.type, f.type),
+    )
+
+
+def work_queue(f: wire.WorkQueueFilter | None) -> Where:
+    """Return which work queues are asked for."""
+    c = work_queues.c
+    return (
+        true() if f is None else _joined(f, _on(_any_or_not, c.id, f.id), _on(_any_or_begins, c.name, f.name))
+    )
+
+
+def worker(f: wire.WorkerFilter | None, now_us: int) -> Where:
+    """Return which workers are asked for."""
+    if f is None:
+        return true()
+    beat = workers.c.last_heartbeat_us
+    status = None if f.status is None else _is_status(online(now_us), f.status)
+    return _joined(f, _on(_span, beat, f.last_heartbeat_time), status)
+
+
+def online(now_us: int) -> Where:
+    """Return which workers count as alive; ``readiness.worker_is_online`` in SQL."""
+    c = workers.c
+    return c.last_heartbeat_us >= now_us - func.coalesce(c.heartbeat_interval_s, HEARTBEAT_S) * _allowed_us
+
+
+_allowed_us = literal(MISSED_HEARTBEATS * 1_000_000, BigInteger)
+
+
+def _is_status(alive: Where, f: wire.WorkerFilterStatus) -> Where:
+    def any_(statuses: list[wire.WorkerStatus]) -> Where:
+        return or_(false(), *(alive if each is wire.WorkerStatus.ONLINE else ~alive for each in statuses))
+
+    return _joined(
+        f, None if f.any_ is None else any_(f.any_), None if f.not_any_ is None else ~any_(f.not_any_)
+    )
 
 
 def _joined(filter: Any, *parts: Where | None) -> Where:
@@ -212,8 +309,43 @@ def _created_by(column: Column[Any], f: wire.FlowRunFilterCreatedBy) -> Where:
     return _joined(f, by, _null_or_not(f.is_null_, column.is_(None), column.is_not(None)))
 
 
-def _deployed(_column: None, f: wire.FlowFilterDeployment) -> Where:
-    return _joined(f, _null_or_not(f.is_null_, true(), false()))  # no flow has a deployment yet
+def _deployed(flow: Column[Any], f: wire.FlowFilterDeployment) -> Where:
+    some = exists().where(deployments.c.flow_id == flow)
+    return _joined(f, _null_or_not(f.is_null_, ~some, some))
+
+
+def _named_like(_column: None, f: wire.DeploymentOrFlowNameFilter) -> Where:
+    if f.like_ is None:
+        return true()
+    of_flows = select(flows.c.id).where(flows.c.name.icontains(f.like_, autoescape=True))
+    c = deployments.c
+    return or_(c.name.icontains(f.like_, autoescape=True), c.flow_id.in_(of_flows))
+
+
+def _paused(column: Column[Any], f: wire.DeploymentFilterPaused) -> Where:
+    return true() if f.eq_ is None else column.is_(f.eq_)
+
+
+def _in_queues_named(queue: Column[Any], f: wire.DeploymentFilterWorkQueueName) -> Where:
+    if f.any_ is None:
+        return true()
+    return queue.in_(select(work_queues.c.id).where(work_queues.c.name.in_(f.any_)))
+
+
+def _limited(column: Column[Any], f: wire.DeploymentFilterConcurrencyLimit) -> Where:
+    return _joined(
+        f,
+        None if f.ge_ is None else column >= f.ge_,
+        None if f.le_ is None else column <= f.le_,
+        _null_or_not(f.is_null_, column.is_(None), column.is_not(None)),
+    )
+
+
+def _any_or_begins(column: Column[Any], f: wire.WorkQueueFilterName) -> Where:
+    begins = None
+    if f.startswith_ is not None:
+        begins = or_(false(), *(column.startswith(text, autoescape=True) for text in f.startswith_))
+    return _joined(f, _any(column, f.any_), begins)
 
 
 def _subflows(column: Column[Any], f: wire.TaskRunFilterSubFlowRuns) -> Where:
@@ -236,6 +368,17 @@ def flow_order(sort: str) -> Order:
         "UPDATED_DESC": (c.updated_us.desc(), c.id.desc()),
         "NAME_ASC": (c.name.asc(),),
         "NAME_DESC": (c.name.desc(),),
+    }[sort]
+
+
+def deployment_order(sort: str) -> Order:
+    """Return the ORDER BY of a list of deployments; the id decides between equals."""
+    c = deployments.c
+    return {
+        "CREATED_DESC": (c.created_us.desc(), c.id.desc()),
+        "UPDATED_DESC": (c.updated_us.desc(), c.id.desc()),
+        "NAME_ASC": (c.name.asc(), c.id.asc()),
+        "NAME_DESC": (c.name.desc(), c.id.desc()),
     }[sort]
 
 

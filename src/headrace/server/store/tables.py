@@ -417,3 +417,10 @@ _partial(
     _r.next_scheduled_us,
     where=_r.work_queue_id.is_not(None) & _r.end_us.is_(None),
 )
+# How many runs of a deployment live, of all that have not ended.
+_partial(
+    "ix_flow_runs_deployment_open",
+    _r.deployment_id,
+    _r.state_type,
+    where=_r.deployment_id.is_not(None) & _r.end_us.is_(None),
+)

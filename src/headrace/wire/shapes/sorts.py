@@ -42,6 +42,15 @@ class TaskRunSort(str, Enum):
     DURATION_ASC = "DURATION_ASC"
 
 
+class DeploymentSort(str, Enum):
+    """Orders of deployments."""
+
+    CREATED_DESC = "CREATED_DESC"
+    UPDATED_DESC = "UPDATED_DESC"
+    NAME_ASC = "NAME_ASC"
+    NAME_DESC = "NAME_DESC"
+
+
 class LogSort(str, Enum):
     """Orders of log lines."""
 

@@ -1,7 +1,7 @@
 """Make the tables of work pools, work queues, workers, deployments and their schedules.
 
 Frozen: what has been applied somewhere is never edited; a change is a new revision. Nothing of the revision
-before is changed but for an index of runs that were given to a queue, of which there are none yet.
+before is changed but for two indexes of runs that were given to a queue or deployed, of which there are none yet.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ def upgrade() -> None:
         "flow_runs",
         ["work_queue_id", "state_type", "next_scheduled_us"],
         _set("work_queue_id") & sa.column("end_us").is_(None),
+    )
+    _partial(
+        "ix_flow_runs_deployment_open",
+        "flow_runs",
+        ["deployment_id", "state_type"],
+        _set("deployment_id") & sa.column("end_us").is_(None),
     )
 
 

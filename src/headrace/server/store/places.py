@@ -1,0 +1,69 @@
+"""Places: the queue, and so the pool, that a deployment or a run is given to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from . import work_pools, work_queues
+from .tables import work_pools as pools
+from .tables import work_queues as queues
+
+AGENT_POOL = "default-agent-pool"
+"""The pool of queues that are named without one: what the contract calls it. It is made when it is needed."""
+
+
+class Place(NamedTuple):
+    """A queue of a pool."""
+
+    work_pool_id: str
+    work_pool_name: str
+    work_queue_id: str
+    work_queue_name: str
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a flow run that say where it belongs."""
+        return self._asdict()
+
+
+def of_queue(connection: Connection, id: str) -> Place | None:
+    """Return the place of a queue, or ``None``."""
+    joined = queues.join(pools, pools.c.id == queues.c.work_pool_id)
+    names = (pools.c.id, pools.c.name, queues.c.id, queues.c.name)
+    row = connection.execute(select(*names).select_from(joined).where(queues.c.id == id)).first()
+    return None if row is None else Place(*row)
+
+
+def find(
+    connection: Connection,
+    pool_name: str | None,
+    queue_name: str | None,
+    *,
+    new_id: Callable[[], str],
+    now_us: int,
+) -> Place | None:
+    """Return a queue by names, making it when its pool is there; ``None`` when the pool is not.
+
+    Without ``queue_name`` it is the pool's default queue, without ``pool_name`` the pool is ``AGENT_POOL``.
+    """
+    if pool_name is None:
+        ensure_agent_pool(connection, new_id=new_id, now_us=now_us)
+    pool = work_pools.lock(connection, pool_name or AGENT_POOL)
+    if pool is None:
+        return None
+    id = pool["default_queue_id"]
+    if queue_name is not None:
+        id = work_queues.id_of(connection, pool["name"], queue_name)
+        if id is None:
+            id = new_id()
+            work_queues.create(connection, pool["id"], {"name": queue_name}, id=id, now_us=now_us)
+    return of_queue(connection, id)
+
+
+def ensure_agent_pool(connection: Connection, *, new_id: Callable[[], str], now_us: int) -> None:
+    """Make the pool of queues without one, unless it is there."""
+    values = {"name": AGENT_POOL, "type": "prefect-agent", "is_paused": False}
+    work_pools.create(connection, values, id=new_id(), queue_id=new_id(), now_us=now_us)

@@ -1,0 +1,95 @@
+"""Schedules of deployments: when their runs are to be planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection, RowMapping
+
+from headrace.model.clock import iso
+
+from .tables import deployment_schedules
+
+Json = dict[str, Any]
+Row = Mapping[str, Any]
+_c = deployment_schedules.c
+
+
+def to_json(row: RowMapping) -> Json:
+    """Return the contract's object of a row."""
+    plain = ("id", "deployment_id", "schedule", "active", "max_scheduled_runs", "slug")
+    return {
+        **{name: row[name] for name in plain},
+        "created": iso(row["created_us"]),
+        "updated": iso(row["updated_us"]),
+        "parameters": row["parameters"] or {},
+    }
+
+
+def of(connection: Connection, deployments: Collection[str]) -> dict[str, list[Json]]:
+    """Return ``{deployment id: its schedules, the newest first}``; a deployment without any is not there."""
+    found: dict[str, list[Json]] = {}
+    if deployments:
+        statement = select(deployment_schedules).where(_c.deployment_id.in_(deployments))
+        for row in connection.execute(statement.order_by(_c.created_us.desc(), _c.id.desc())).mappings():
+            found.setdefault(row["deployment_id"], []).append(to_json(row))
+    return found
+
+
+def slugs(connection: Connection, deployment_id: str) -> dict[str, str]:
+    """Return ``{slug: id}`` of a deployment's schedules that have one."""
+    statement = select(_c.slug, _c.id).where(_c.deployment_id == deployment_id, _c.slug.is_not(None))
+    return {row.slug: row.id for row in connection.execute(statement)}
+
+
+def create(connection: Connection, deployment_id: str, values: Row, *, id: str, now_us: int) -> None:
+    """Make a schedule of a deployment."""
+    times = {"created_us": now_us, "updated_us": now_us}
+    row = {**values, "id": id, "deployment_id": deployment_id, **times}
+    connection.execute(insert(deployment_schedules).values(**row))
+
+
+def change(connection: Connection, deployment_id: str, id: str, changes: Row, now_us: int) -> bool:
+    """Change columns of a schedule; return whether the deployment has it."""
+    statement = update(deployment_schedules).where(_c.deployment_id == deployment_id, _c.id == id)
+    return connection.execute(statement.values(**changes, updated_us=now_us)).rowcount > 0
+
+
+def delete(connection: Connection, deployment_id: str, id: str) -> bool:
+    """Delete a schedule; return whether the deployment had it."""
+    statement = sql_delete(deployment_schedules).where(_c.deployment_id == deployment_id, _c.id == id)
+    return connection.execute(statement).rowcount > 0
+
+
+def put(
+    connection: Connection,
+    deployment_id: str,
+    wanted: Sequence[Row],
+    *,
+    new_id: Callable[[], str],
+    now_us: int,
+) -> None:
+    """Make the schedules of a deployment those that are wanted.
+
+    One whose ``replaces`` or ``slug`` names a schedule that is there changes that one, which keeps its id.
+
+    Raises:
+        KeyError: it names none, and says no ``schedule`` either.
+    """
+    known, kept = slugs(connection, deployment_id), set()
+    for one in wanted:
+        values = {name: value for name, value in one.items() if name != "replaces"}
+        id = known.get(one.get("replaces") or "") or known.get(one.get("slug") or "")
+        if id is None:
+            id = new_id()
+            if values.get("schedule") is None:
+                raise KeyError("schedule")
+            create(connection, deployment_id, {"active": True, **values}, id=id, now_us=now_us)
+        else:
+            change(connection, deployment_id, id, values, now_us)
+        kept.add(id)
+    others = (_c.deployment_id == deployment_id, _c.id.not_in(kept))
+    connection.execute(sql_delete(deployment_schedules).where(*others))

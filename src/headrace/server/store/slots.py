@@ -1,0 +1,48 @@
+"""Slots: how many runs of a pool, queue or deployment live, which is what limits count."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.engine import Connection
+
+from .tables import flow_runs, work_queues
+
+_c = flow_runs.c
+
+HOLDING = ("PENDING", "RUNNING", "CANCELLING")
+"""Types of state in which a run holds a slot."""
+
+_LIVES = (_c.state_type.in_(HOLDING), _c.end_us.is_(None))
+
+Counts = dict[str, int]
+"""``{id: how many}``; what has none is not there."""
+
+
+def of_queues(connection: Connection, ids: Collection[str]) -> Counts:
+    """Count the runs of work queues that live. Walks ``ix_flow_runs_work_queue``."""
+    return _by(connection, _c.work_queue_id, ids)
+
+
+def of_pools(connection: Connection, ids: Collection[str]) -> Counts:
+    """Count the runs of work pools that live. Walks ``ix_flow_runs_work_queue`` for each queue of theirs."""
+    if not ids:
+        return {}
+    q = work_queues.c
+    joined = work_queues.join(flow_runs, _c.work_queue_id == q.id)
+    statement = select(q.work_pool_id, func.count()).select_from(joined)
+    rows = connection.execute(statement.where(q.work_pool_id.in_(ids), *_LIVES).group_by(q.work_pool_id))
+    return {row[0]: row[1] for row in rows}
+
+
+def of_deployments(connection: Connection, ids: Collection[str]) -> Counts:
+    """Count the runs of deployments that live. Walks ``ix_flow_runs_deployment_open``."""
+    return _by(connection, _c.deployment_id, ids)
+
+
+def _by(connection: Connection, column: ColumnElement[str], ids: Collection[str]) -> Counts:
+    if not ids:
+        return {}
+    rows = connection.execute(select(column, func.count()).where(column.in_(ids), *_LIVES).group_by(column))
+    return {row[0]: row[1] for row in rows}
