@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks import page, peer, processes
 from benchmarks.measure import Row
 from benchmarks.table import Line, missed, render

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from benchmarks import peer
 
+from benchmarks import peer
 from headrace.server import process
 from headrace.settings import load
 

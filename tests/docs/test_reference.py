@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from tools import docs
 
 from headrace.cli.reference import PAGES
 from headrace.model.states import KINDS, StateType
 from headrace.model.transitions import EDGES
 from headrace.settings import TABLE
+from tools import docs
 
 from .pages import DOCS, pages
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import resource
-import sys
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -356,9 +354,3 @@ def short(value: Any) -> str:
     except Exception:
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def peak_memory_bytes() -> int:
-    """Return the greatest memory that this process has had resident, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

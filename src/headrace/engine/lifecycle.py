@@ -155,7 +155,9 @@ def failure(run: Run, error: BaseException) -> State[Any]:
         what = "Its event loop cancelled it." if "Cancelled" in type(error).__name__ else headline(error)
         return State("CANCELLED", None, what, error, t=now)
     if isinstance(error, MemoryError):
-        details["evidence"]["peak_memory_bytes"] = arguments.peak_memory_bytes()
+        from .memory import peak_memory_bytes  # only a run that is out of memory asks
+
+        details["evidence"]["peak_memory_bytes"] = peak_memory_bytes()
     return State("FAILED", None, headline(error), error, details, t=now)
 
 
