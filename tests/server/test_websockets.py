@@ -157,9 +157,12 @@ def test_a_task_run_is_built_from_its_events_in_any_order(
     assert ("COMPLETED", 1, 3.0, "load-0", flow_run) == tuple(
         told[name] for name in ("state_type", "run_count", "total_run_time", "name", "flow_run_id")
     )
-    assert tuple(
-        told[name] for name in ("start_time", "end_time", "tags", "flow_name")
-    ) == ("2026-01-01T00:00:02.000000Z", "2026-01-01T00:00:05.000000Z", ["t"], "etl")
+    assert tuple(told[name] for name in ("start_time", "end_time", "tags", "flow_name")) == (
+        "2026-01-01T00:00:02.000000Z",
+        "2026-01-01T00:00:05.000000Z",
+        ["t"],
+        "etl",
+    )
 
 
 def test_a_thousand_events_are_all_written_though_the_client_goes_at_once(
