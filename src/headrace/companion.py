@@ -7,6 +7,7 @@ script has ended and its journal is shipped.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -91,6 +92,7 @@ def open_port(settings: Settings, location: Location) -> JournalPort:
 
 def main(arguments: list[str] | None = None) -> None:
     """Supervise the journal in the folder that the first argument names."""
+    gc.set_threshold(50_000, 20, 50)  # what is loaded stays, and records are freed by their counts
     arguments = sys.argv[1:] if arguments is None else arguments
     pidfd = int(arguments[arguments.index("--pidfd") + 1]) if "--pidfd" in arguments else None
     _stand_apart(detach="--detach" in arguments, keep=pidfd)
