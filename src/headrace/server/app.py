@@ -12,7 +12,26 @@ from headrace.model.ids import IdFactory
 from headrace.settings import Settings
 from headrace.wire import versions
 
-from .api import concurrency, flow_runs, flows, health, inputs, journals, logs, states, task_runs, websockets
+from .api import (
+    automations,
+    collections,
+    concurrency,
+    deployment_runs,
+    deployment_schedules,
+    deployments,
+    flow_runs,
+    flows,
+    health,
+    inputs,
+    journals,
+    logs,
+    states,
+    task_runs,
+    websockets,
+    work_pools,
+    work_queues,
+    workers,
+)
 from .api.bells import Bells
 from .api.body import add_error_answers
 from .api.context import Context, now_us
@@ -37,6 +56,14 @@ _ROUTERS = (
     task_runs,
     states,
     logs,
+    deployments,
+    deployment_schedules,
+    deployment_runs,
+    work_pools,
+    work_queues,
+    workers,
+    collections,
+    automations,
     concurrency,
     journals,
     websockets,

@@ -27,6 +27,13 @@ class UnreadableBody(HTTPException):
         self.errors = [{"type": kind, "loc": ["body", *loc], "msg": message, "input": None}]
 
 
+def unfit(where: tuple[str | int, ...], why: str, value: Any = None) -> RequestValidationError:
+    """Return the error for a field of a body that fits its type and still cannot be taken: 422, naming it."""
+    return RequestValidationError(
+        [{"type": "value_error", "loc": ("body", *where), "msg": why, "input": value}]
+    )
+
+
 class StrictRequest(Request):
     """A request whose JSON is read by rules of ours: valid UTF-8, bounded depth, one value."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +11,9 @@ from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
 from headrace.model.clock import iso
-from headrace.model.names import run_name
-from headrace.server.orchestration.proposals import Outcome, first_state, propose_flow_run
+from headrace.server.orchestration.proposals import Outcome, propose_flow_run
 from headrace.server.orchestration.rules import Answer, Proposal
-from headrace.server.store import deletion, flow_runs, flows, history, inputs, task_runs
+from headrace.server.store import deletion, flow_runs, flows, history, inputs, places
 from headrace.server.store.filters import Scope
 from headrace.wire.shapes.flow_runs import (
     FlowRunBulkDelete,
@@ -34,15 +32,14 @@ from headrace.wire.shapes.flow_runs import (
 from headrace.wire.shapes.states import OrchestrationResult, SetState
 from headrace.wire.text import Labels
 
+from . import new_runs
 from .answers import Json, no_content, not_found, page, page_size
 from .body import StrictRoute
 from .context import Context, context
-from .flow_run_events import state_event
 from .states import answer, proposal_of
 
 router = APIRouter(prefix="/flow_runs", tags=["Flow Runs"], route_class=StrictRoute)
 
-_names = random.SystemRandom()
 _PENDING = Proposal("PENDING", "Pending")
 
 
@@ -64,7 +61,7 @@ def create_flow_run(request: Request, body: FlowRunCreate) -> Response:
     at = context(request)
     run, made = at.database.write(lambda connection: _create(connection, at, body))
     if made:
-        _publish(at, run, None)
+        new_runs.publish(at, run, None)
     return Json(run, 201 if made else 200)
 
 
@@ -76,60 +73,23 @@ def _create(connection: Connection, at: Context, body: FlowRunCreate) -> tuple[d
         known = flow_runs.by_idempotency_key(connection, flow_id, body.idempotency_key, now_us)
         if known is not None:
             return known, False
-    row = _new_row(body, at.ids.new(now_us), now_us)
-    if body.parent_task_run_id is not None:
-        row["parent_flow_run_id"] = _adopt(connection, row["id"], str(body.parent_task_run_id))
-    proposal = proposal_of(body.state) if body.state is not None else _PENDING
-    columns = first_state(row, proposal, is_flow=True, now_us=now_us, id=at.new_id())
-    flow_runs.create(connection, {**row, **columns})
-    made = flow_runs.get(connection, row["id"], now_us)
-    assert made is not None
-    return made, True
-
-
-def _new_row(body: FlowRunCreate, id: str, now_us: int) -> dict[str, Any]:
-    plain = body.model_dump(
-        mode="json",
-        include={
-            "flow_version", "idempotency_key", "parent_task_run_id", "infrastructure_document_id",
-            "work_pool_name", "work_queue_name", "deployment_id",
-        },
-    )  # fmt: skip
-    return {
-        **plain,
-        "id": id,
-        "flow_id": str(body.flow_id),
-        "name": body.name or run_name(_names.getrandbits(32)),
-        "created_us": now_us,
-        "updated_us": now_us,
-        "parameters": body.parameters or None,
-        "context": body.context or None,
-        "job_variables": body.job_variables,
-        "empirical_policy": _policy_of(body) or None,
-        "tags": _unique(body.tags),
-        "labels": {"prefect.flow.id": str(body.flow_id), **(body.labels or {})},
+    row = {
+        **new_runs.new_row(body, flow_id, at.ids.new(now_us), now_us),
+        "flow_version": body.flow_version,
+        "deployment_id": str(body.deployment_id) if body.deployment_id is not None else None,
+        **_place(connection, at, body, now_us),
     }
+    return new_runs.insert(connection, at, row, body, _PENDING), True
 
 
-def _policy_of(body: FlowRunCreate | FlowRunUpdate) -> dict[str, Any]:
-    policy = body.empirical_policy.model_dump(mode="json", exclude_defaults=True)
-    if policy.get("pause_keys"):
-        policy["pause_keys"] = sorted(policy["pause_keys"])
-    return policy
-
-
-def _unique(tags: list[str]) -> list[str] | None:
-    return list(dict.fromkeys(tags)) or None
-
-
-def _adopt(connection: Connection, id: str, placeholder: str) -> str | None:
-    """Let a task run stand for a new subflow run; return the flow run that it belongs to."""
-    row = task_runs.row_of(connection, placeholder)
-    if row is None:
-        raise HTTPException(409, f"Task run {placeholder} (parent_task_run_id) not found.")
-    task_runs.change(connection, placeholder, {"child_flow_run_id": id})
-    parent: str | None = row["flow_run_id"]
-    return parent
+def _place(connection: Connection, at: Context, body: FlowRunCreate, now_us: int) -> dict[str, Any]:
+    pool, queue = body.work_pool_name, body.work_queue_name
+    if pool is None and queue is None:
+        return {}
+    place = places.find(connection, pool, queue, new_id=at.new_id, now_us=now_us)
+    if place is None:
+        raise not_found(f"Work pool {pool!r}")
+    return place.columns()
 
 
 @router.post("/filter", response_model=list[FlowRunResponse])
@@ -221,9 +181,9 @@ def update_flow_run(request: Request, id: UUID, body: FlowRunUpdate) -> Response
     if changes.get("name", "") is None:
         del changes["name"]  # a run has a name; to clear it means nothing
     if "empirical_policy" in changes:
-        changes["empirical_policy"] = _policy_of(body)
+        changes["empirical_policy"] = new_runs.policy_of(body.empirical_policy)
     if "tags" in changes:
-        changes["tags"] = _unique(body.tags)
+        changes["tags"] = new_runs.unique(body.tags)
     changes["updated_us"] = at.now_us()
     if not at.database.write(lambda connection: flow_runs.change(connection, str(id), changes)):
         raise not_found("Flow run")
@@ -344,13 +304,8 @@ def _propose(
     if outcome is not None and outcome.journal is not None:
         at.bells.ring(outcome.journal)
     if after is not None:
-        _publish(at, after, before["state"] if before else None)
+        new_runs.publish(at, after, before["state"] if before else None)
     return outcome
-
-
-def _publish(at: Context, run: dict[str, Any], before: dict[str, Any] | None) -> None:
-    if run["state"] is not None:
-        at.feed.publish(state_event(run, before, at.now_us()))
 
 
 def _who(request: Request) -> str:

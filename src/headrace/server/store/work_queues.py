@@ -127,6 +127,18 @@ def is_default(connection: Connection, id: str) -> bool:
     return connection.execute(statement).first() is not None
 
 
+def is_free(connection: Connection, id: str, name: str) -> bool:
+    """Say whether a queue may have this name: no other one of its pool has it."""
+    pool = select(_c.work_pool_id).where(_c.id == id).scalar_subquery()
+    others = select(_c.id).where(_c.work_pool_id == pool, _c.name == name, _c.id != id)
+    return connection.execute(others).first() is None
+
+
+def last_polled_us(connection: Connection, id: str) -> int | None:
+    """Return when somebody last asked for runs of a queue; ``None`` when nobody did."""
+    return connection.execute(select(_c.last_polled_us).where(_c.id == id)).scalar()
+
+
 def let_go(connection: Connection, ids: Sequence[str]) -> None:
     """Take the runs that have not ended from queues that are about to go. Walks ``ix_flow_runs_work_queue``."""
     c = flow_runs.c

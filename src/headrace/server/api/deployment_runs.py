@@ -1,0 +1,114 @@
+"""Runs of deployments over HTTP: what a deployment says, under what the request says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import Field
+from sqlalchemy.engine import Connection
+from starlette.responses import Response
+
+from headrace.model.clock import iso
+from headrace.server.orchestration.parameters import misfits
+from headrace.server.orchestration.rules import Proposal
+from headrace.server.store import deployments, flow_runs, places
+from headrace.wire.shapes.deployments import DeploymentFlowRunCreate, FlowRunBulkCreateResponse
+from headrace.wire.shapes.flow_runs import FlowRunResponse
+
+from . import new_runs
+from .answers import LIMIT, Json, not_found
+from .body import StrictRoute
+from .context import Context, context
+
+router = APIRouter(prefix="/deployments/{id:uuid}", tags=["Deployments"], route_class=StrictRoute)
+
+Run = dict[str, Any]
+Many = Annotated[list[DeploymentFlowRunCreate], Field(max_length=LIMIT)]
+
+
+@router.post("/create_flow_run", response_model=FlowRunResponse, responses={201: {"model": FlowRunResponse}})
+def create_flow_run_from_deployment(request: Request, id: UUID, body: DeploymentFlowRunCreate) -> Response:
+    """Make a run of a deployment, due now unless a state says otherwise, or return the one of this key."""
+    run, made = _make(context(request), str(id), body)
+    return Json(run, 201 if made else 200)
+
+
+@router.post("/create_flow_run/bulk", response_model=FlowRunBulkCreateResponse)
+def bulk_create_flow_runs_from_deployment(request: Request, id: UUID, body: Many) -> Response:
+    """Make runs of a deployment; one that cannot be made does not hold up the others."""
+    at = context(request)
+    return Json({"results": [_result(at, str(id), one) for one in body]})
+
+
+def _result(at: Context, id: str, body: DeploymentFlowRunCreate) -> Run:
+    try:
+        run, _ = _make(at, id, body)
+    except HTTPException as error:
+        if error.status_code == 404:  # the deployment itself
+            raise
+        return {"flow_run_id": None, "status": "FAILED", "error": error.detail}
+    return {"flow_run_id": run["id"], "status": "CREATED", "error": None}
+
+
+def _make(at: Context, id: str, body: DeploymentFlowRunCreate) -> tuple[Run, bool]:
+    run, made = at.database.write(lambda connection: _create(connection, at, id, body))
+    if made:
+        new_runs.publish(at, run, None)
+    return run, made
+
+
+def _create(connection: Connection, at: Context, id: str, body: DeploymentFlowRunCreate) -> tuple[Run, bool]:
+    now_us = at.now_us()
+    deployment = deployments.get(connection, id, now_us)
+    if deployment is None:
+        raise not_found("Deployment")
+    flow_id = deployment["flow_id"]
+    if body.idempotency_key is not None:
+        known = flow_runs.by_idempotency_key(connection, flow_id, body.idempotency_key, now_us)
+        if known is not None:
+            return known, False
+    parameters = {**deployment["parameters"], **body.parameters}
+    _refuse_misfits(deployment, parameters, body.enforce_parameter_schema)
+    row = {
+        **new_runs.new_row(body, flow_id, at.ids.new(now_us), now_us),
+        "parameters": parameters or None,
+        "tags": new_runs.unique([*deployment["tags"], *body.tags]),
+        "labels": _labels(deployment, body),
+        "deployment_id": id,
+        "deployment_version": deployment["version"],
+        **_place(connection, at, deployment, body.work_queue_name, now_us),
+    }
+    due = Proposal("SCHEDULED", "Scheduled", details={"scheduled_time": iso(now_us)})
+    return new_runs.insert(connection, at, row, body, due), True
+
+
+def _refuse_misfits(deployment: Run, parameters: Run, asked: bool | None) -> None:
+    schema = deployment["parameter_openapi_schema"]
+    enforced = deployment["enforce_parameter_schema"] if asked is None else asked
+    wrong = misfits(schema, parameters) if schema and enforced else []
+    if wrong:
+        # the first words are the contract's: clients look for them
+        raise HTTPException(
+            409, f"Error creating flow run: Validation failed for parameters: {'; '.join(wrong)}"
+        )
+
+
+def _labels(deployment: Run, body: DeploymentFlowRunCreate) -> Run:
+    own = {"prefect.flow.id": deployment["flow_id"], "prefect.deployment.id": deployment["id"]}
+    return {**deployment["labels"], **(body.labels or {}), **own}
+
+
+def _place(
+    connection: Connection, at: Context, deployment: Run, queue_name: str | None, now_us: int
+) -> dict[str, Any]:
+    """Return the columns that say where a run belongs: where its deployment does, or in the queue it names."""
+    if queue_name is not None:
+        pool = deployment["work_pool_name"]
+        place = places.find(connection, pool, queue_name, new_id=at.new_id, now_us=now_us)
+    elif deployment["work_queue_id"] is not None:
+        place = places.of_queue(connection, deployment["work_queue_id"])
+    else:
+        return {}
+    return place.columns() if place is not None else {}

@@ -1,0 +1,308 @@
+"""Deployments over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Request
+from sqlalchemy.engine import Connection
+from starlette.responses import Response
+
+from headrace.model import schedules as rules
+from headrace.model.clock import to_datetime
+from headrace.server.orchestration.parameters import misfits, schema_problem
+from headrace.server.store import deployments, flows, places, schedules
+from headrace.server.store.filters import Scope
+from headrace.wire.shapes.deployments import (
+    DeploymentBulkDelete,
+    DeploymentBulkDeleteResponse,
+    DeploymentCount,
+    DeploymentCreate,
+    DeploymentPaginate,
+    DeploymentPaginationResponse,
+    DeploymentQuery,
+    DeploymentResponse,
+    DeploymentUpdate,
+)
+from headrace.wire.shapes.schedules import DeploymentScheduleCreate, DeploymentScheduleUpdate
+
+from . import new_runs
+from .answers import Json, no_content, not_found, page, page_size
+from .body import StrictRoute, unfit
+from .context import Context, context
+
+router = APIRouter(prefix="/deployments", tags=["Deployments"], route_class=StrictRoute)
+
+Row = dict[str, Any]
+
+_PLAIN = {
+    "version", "description", "paused", "concurrency_limit", "concurrency_options", "enforce_parameter_schema",
+    "parameter_openapi_schema", "parameters", "pull_steps", "storage_document_id", "infrastructure_document_id",
+    "path", "entrypoint", "job_variables",
+}  # fmt: skip
+_FRESH: Row = {
+    "enforce_parameter_schema": True,
+    "parameter_openapi_schema": None,
+    "parameters": None,
+    "work_queue_id": None,
+}
+
+
+def scope_of(query: DeploymentCount) -> Scope:
+    """Return the filters of a request."""
+    return Scope(
+        query.flows,
+        query.flow_runs,
+        query.task_runs,
+        query.deployments,
+        query.work_pools,
+        query.work_pool_queues,
+    )
+
+
+@router.post("/", response_model=DeploymentResponse, responses={201: {"model": DeploymentResponse}})
+def create_deployment(request: Request, body: DeploymentCreate) -> Response:
+    """Make a deployment, or change the one of this flow and name in what the request names."""
+    at = context(request)
+    deployment, made = at.database.write(lambda connection: _put(connection, at, body))
+    return Json(deployment, 201 if made else 200)
+
+
+def _put(connection: Connection, at: Context, body: DeploymentCreate) -> tuple[Row, bool]:
+    now_us, flow_id = at.now_us(), str(body.flow_id)
+    flow = flows.get(connection, flow_id)
+    if flow is None:
+        raise HTTPException(409, f"Flow {flow_id} not found; create it before its deployments.")
+    id = deployments.id_of(connection, flow_id, body.name)
+    known = deployments.lock(connection, id) if id is not None else None
+    changes = _columns(connection, at, body, known or _FRESH)
+    if body.labels is not None or known is None:
+        changes["labels"] = {**flow["labels"], "prefect.flow.id": flow_id, **(body.labels or {})}
+    if known is None:
+        id = at.new_id()
+        row = {"paused": body.paused, **changes, "flow_id": flow_id, "name": body.name}
+        deployments.create(connection, row, id=id, now_us=now_us)
+    else:
+        id = known["id"]
+        deployments.change(connection, id, changes, now_us)
+    _plan(connection, at, id, body, changes)
+    deployment = deployments.get(connection, id, now_us)
+    assert deployment is not None
+    return deployment, known is None
+
+
+def _columns(
+    connection: Connection, at: Context, body: DeploymentCreate | DeploymentUpdate, known: Any
+) -> Row:
+    """Return the columns that a request changes of a deployment.
+
+    Raises:
+        HTTPException: 404, for a pool or a limit that is not there.
+        RequestValidationError: the schema or the parameters cannot be taken.
+    """
+    said = body.model_fields_set
+    changes = body.model_dump(mode="json", exclude_unset=True, include=_PLAIN)
+    if changes.get("enforce_parameter_schema", False) is None:
+        del changes["enforce_parameter_schema"]
+    if body.version_info is not None and body.version is None:
+        changes["version"] = body.version_info.version
+    if "tags" in said:
+        changes["tags"] = new_runs.unique(body.tags)
+    if body.global_concurrency_limit_id is not None:
+        raise not_found(f"Global concurrency limit {body.global_concurrency_limit_id}")
+    if said & {"work_pool_name", "work_queue_name"}:
+        changes["work_queue_id"] = _queue_id(connection, at, body, known["work_queue_id"])
+    _check({**known, **changes})
+    return changes
+
+
+def _queue_id(
+    connection: Connection, at: Context, body: DeploymentCreate | DeploymentUpdate, known: str | None
+) -> str | None:
+    pool, queue = body.work_pool_name, body.work_queue_name
+    if pool is None and queue is None:
+        return None
+    if "work_pool_name" not in body.model_fields_set and known is not None:
+        place = places.of_queue(connection, known)
+        pool = place.work_pool_name if place is not None else None
+    found = places.find(connection, pool, queue, new_id=at.new_id, now_us=at.now_us())
+    if found is None:
+        raise not_found(f"Work pool {pool!r}")
+    return found.work_queue_id
+
+
+def _check(row: Row) -> None:
+    """Refuse a schema that is none, and parameters that do not fit it."""
+    schema = row["parameter_openapi_schema"]
+    if not schema or not row["enforce_parameter_schema"]:
+        return
+    problem = schema_problem(schema)
+    if problem is not None:
+        raise unfit(("parameter_openapi_schema",), f"This is no JSON schema: {problem}")
+    wrong = misfits(schema, row["parameters"] or {}, partly=True)
+    if wrong:
+        raise unfit(("parameters",), "; ".join(wrong), row["parameters"])
+
+
+def _plan(
+    connection: Connection, at: Context, id: str, body: DeploymentCreate | DeploymentUpdate, changes: Row
+) -> None:
+    """Write the schedules that a request names; what was planned by those before goes."""
+    if "schedules" in body.model_fields_set:
+        _put_schedules(connection, at, id, body.schedules)
+    if "schedules" in body.model_fields_set or changes.get("paused"):
+        deployments.drop_planned(connection, id)
+
+
+def _put_schedules(
+    connection: Connection,
+    at: Context,
+    id: str,
+    wanted: list[DeploymentScheduleCreate] | list[DeploymentScheduleUpdate],
+) -> None:
+    slugs = [one.slug for one in wanted if one.slug is not None]
+    twice = next((slug for slug in slugs if slugs.count(slug) > 1), None)
+    if twice is not None:
+        raise unfit(("schedules",), f"Two schedules have the slug {twice!r}; each needs its own.")
+    rows = [schedule_columns(one, at.now_us()) for one in wanted]
+    try:
+        schedules.put(connection, id, rows, new_id=at.new_id, now_us=at.now_us())
+    except KeyError as error:
+        raise unfit(("schedules",), "A schedule that is not there yet has to say its `schedule`.") from error
+
+
+def schedule_columns(one: DeploymentScheduleCreate | DeploymentScheduleUpdate, now_us: int) -> Row:
+    """Return the columns that a request says of a schedule, and ``replaces``."""
+    columns = one.model_dump(mode="json", exclude_unset=True, exclude={"schedule"})
+    if columns.get("active", True) is None:
+        del columns["active"]
+    if one.schedule is not None:
+        columns["schedule"] = rules.to_json(one.schedule.read(to_datetime(now_us)))
+    return columns
+
+
+@router.post("/filter", response_model=list[DeploymentResponse])
+def read_deployments(request: Request, body: DeploymentQuery | None = None) -> Response:
+    """List deployments."""
+    query, at = body or DeploymentQuery(), context(request)
+    limit = page_size(query.limit)
+    with at.database.read() as connection:
+        found = deployments.find(
+            connection,
+            scope_of(query),
+            sort=query.sort.value,
+            limit=limit,
+            offset=query.offset,
+            now_us=at.now_us(),
+        )
+    return Json(found)
+
+
+@router.post("/count", response_model=int)
+def count_deployments(request: Request, body: DeploymentCount | None = None) -> Response:
+    """Count deployments."""
+    with context(request).database.read() as connection:
+        return Json(deployments.count(connection, scope_of(body or DeploymentCount())))
+
+
+@router.post("/paginate", response_model=DeploymentPaginationResponse)
+def paginate_deployments(request: Request, body: DeploymentPaginate | None = None) -> Response:
+    """List a page of deployments."""
+    query, at = body or DeploymentPaginate(), context(request)
+    limit, scope = page_size(query.limit), scope_of(query)
+    with at.database.read() as connection:
+        count = deployments.count(connection, scope)
+        found = deployments.find(
+            connection,
+            scope,
+            sort=query.sort.value,
+            limit=limit,
+            offset=(query.page - 1) * limit,
+            now_us=at.now_us(),
+        )
+    return page(found, count=count, limit=limit, page=query.page)
+
+
+@router.post("/bulk_delete", response_model=DeploymentBulkDeleteResponse)
+def bulk_delete_deployments(request: Request, body: DeploymentBulkDelete | None = None) -> Response:
+    """Delete deployments with their schedules and their runs that never began."""
+    query = body or DeploymentBulkDelete()
+
+    def work(connection: Connection) -> list[str]:
+        found = deployments.ids(connection, Scope(deployments=query.deployments), query.limit)
+        return [id for id in found if deployments.delete(connection, id)]
+
+    return Json({"deleted": context(request).database.write(work)})
+
+
+@router.get("/name/{flow_name}/{deployment_name}", response_model=DeploymentResponse)
+def read_deployment_by_name(request: Request, flow_name: str, deployment_name: str) -> Response:
+    """Return the deployment of these names."""
+    at = context(request)
+    with at.database.read() as connection:
+        deployment = deployments.by_name(connection, flow_name, deployment_name, at.now_us())
+    if deployment is None:
+        raise not_found("Deployment")
+    return Json(deployment)
+
+
+@router.get("/{id:uuid}", response_model=DeploymentResponse)
+def read_deployment(request: Request, id: UUID) -> Response:
+    """Return a deployment."""
+    at = context(request)
+    with at.database.read() as connection:
+        deployment = deployments.get(connection, str(id), at.now_us())
+    if deployment is None:
+        raise not_found("Deployment")
+    return Json(deployment)
+
+
+@router.patch("/{id:uuid}", status_code=204)
+def update_deployment(request: Request, id: UUID, body: DeploymentUpdate) -> Response:
+    """Change a deployment; absent fields are left alone, ``null`` clears."""
+    at = context(request)
+
+    def work(connection: Connection) -> bool:
+        known = deployments.lock(connection, str(id))
+        if known is None:
+            return False
+        changes = _columns(connection, at, body, known)
+        deployments.change(connection, str(id), changes, at.now_us())
+        _plan(connection, at, str(id), body, changes)
+        return True
+
+    if not at.database.write(work):
+        raise not_found("Deployment")
+    return no_content()
+
+
+@router.delete("/{id:uuid}", status_code=204)
+def delete_deployment(request: Request, id: UUID) -> Response:
+    """Delete a deployment with its schedules and its runs that never began."""
+    if not context(request).database.write(lambda connection: deployments.delete(connection, str(id))):
+        raise not_found("Deployment")
+    return no_content()
+
+
+@router.post("/{id:uuid}/pause_deployment")
+def pause_deployment(request: Request, id: UUID) -> Response:
+    """Plan no more runs of a deployment's schedules; those that were planned go."""
+    return _set_paused(context(request), str(id), True)
+
+
+@router.post("/{id:uuid}/resume_deployment")
+def resume_deployment(request: Request, id: UUID) -> Response:
+    """Plan runs of a deployment's schedules again."""
+    return _set_paused(context(request), str(id), False)
+
+
+def _set_paused(at: Context, id: str, paused: bool) -> Response:
+    def work(connection: Connection) -> bool:
+        if paused:
+            deployments.drop_planned(connection, id)
+        return deployments.change(connection, id, {"paused": paused}, at.now_us())
+
+    if not at.database.write(work):
+        raise not_found("Deployment")
+    return Json(None)
