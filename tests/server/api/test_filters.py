@@ -315,11 +315,13 @@ def test_a_list_comes_in_the_order_asked_for_page_by_page(
     assert (pages[0]["count"], pages[0]["pages"], pages[0]["limit"]) == (40, 6, 7)
 
 
-@pytest.mark.parametrize("kind", ["deployments", "work_pools", "work_pool_queues"])
-def test_what_does_not_exist_yet_matches_nothing_and_null_restricts_nothing(api: Api, kind: str) -> None:
-    """Clients send such filters often, nearly always as null."""
+@pytest.mark.parametrize(("kind", "count"), [("deployments", 0), ("work_pools", 20), ("work_pool_queues", 20)])
+def test_an_empty_filter_of_another_kind_asks_for_some_and_null_restricts_nothing(
+    api: Api, kind: str, count: int
+) -> None:
+    """Clients send such filters often, nearly always as null. No run was deployed; half name a queue."""
     assert api.post("/flow_runs/count", json={kind: None}).json() == 40
-    assert api.post("/flow_runs/count", json={kind: {}}).json() == 0
+    assert api.post("/flow_runs/count", json={kind: {}}).json() == count
 
 
 def test_flows_are_listed_by_tags_and_deployments(api: Api) -> None:

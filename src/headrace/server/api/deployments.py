@@ -107,6 +107,8 @@ def _columns(
         del changes["enforce_parameter_schema"]
     if body.version_info is not None and body.version is None:
         changes["version"] = body.version_info.version
+    if body.concurrency_options is not None:
+        changes["concurrency_options"] = body.concurrency_options.model_dump(mode="json")
     if "tags" in said:
         changes["tags"] = new_runs.unique(body.tags)
     if body.global_concurrency_limit_id is not None:

@@ -191,13 +191,13 @@ def update_flow_run(request: Request, id: UUID, body: FlowRunUpdate) -> Response
 
 
 @router.patch("/{id:uuid}/labels", status_code=204)
-def update_flow_run_labels(request: Request, id: UUID, labels: Labels) -> Response:
+def update_flow_run_labels(request: Request, id: UUID, body: Labels) -> Response:
     """Add labels to a flow run; those of the same name are replaced."""
     at = context(request)
 
     def work(connection: Connection) -> bool:
         row = flow_runs.lock(connection, str(id))
-        merged = {**(row["labels"] or {}), **labels} if row else {}
+        merged = {**(row["labels"] or {}), **body} if row else {}
         changes = {"labels": merged, "updated_us": at.now_us()}
         return row is not None and flow_runs.change(connection, str(id), changes)
 

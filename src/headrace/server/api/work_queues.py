@@ -160,6 +160,8 @@ def _change(at: Context, id: str, body: WorkQueueUpdate) -> Response:
     for name in ("name", "priority"):
         if changes.get(name, "") is None:
             del changes[name]  # a queue has them; to clear them means nothing
+    if body.filter is not None:
+        changes["filter"] = body.filter.model_dump(mode="json")
     if "last_polled" in body.model_fields_set:
         changes["last_polled_us"] = None if body.last_polled is None else from_datetime(body.last_polled)
 
