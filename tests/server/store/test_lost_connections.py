@@ -19,6 +19,7 @@ from headrace.server.store.database import Database
 from headrace.server.store.tables import flows
 from headrace.testing.postgres import Cluster
 
+from ..journals import an_id
 from .test_database import adding, count, queued
 
 
@@ -190,6 +191,21 @@ def test_while_the_server_is_away_the_caller_is_told_to_come_again(
         assert [database.is_passing(error) for error in refused] == [True, True]
         assert database.write(adding(1)) == 1
         database.close()
+
+
+def test_a_plan_made_for_an_empty_table_is_not_kept(remote: Database) -> None:
+    """Statements are prepared, and planned anew for as many rows as there are now."""
+
+    def often(connection: Connection) -> list[tuple[int, int]]:
+        for number in range(20):
+            connection.execute(select(flows.c.name).where(flows.c.id == an_id(number))).all()
+        plans = text("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+        return [tuple(row) for row in connection.execute(plans)]
+
+    found = remote.write(often)
+
+    assert sum(custom for _, custom in found) >= 10
+    assert sum(generic for generic, _ in found) == 0
 
 
 def test_servers_that_meet_in_an_empty_database_do_not_collide(url: str, home: Path) -> None:
