@@ -35,6 +35,7 @@ from .api import (
 from .api.bells import Bells
 from .api.body import add_error_answers
 from .api.context import Context, now_us
+from .api.document import complete
 from .api.feed import Feed
 from .middleware import Gate
 from .services.bell_ringer import BellRinger
@@ -107,6 +108,7 @@ def create_app(
         body_limit=settings.server_body_limit,
     )
     add_error_answers(app)
+    complete(app)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
     return app
