@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from .. import settings as _settings
+from ..journal import cgroup
 from ..journal import spool as _spool
 from ..journal.writer import JournalWriter, open_high
 from ..model import entries
@@ -161,6 +162,7 @@ class Recorder:
             user=user,
             python=platform.python_version(),
             headrace=__version__,
+            oom_kills=cgroup.oom_kills(cgroup.oom_counter()),
             argv=[str(word) for word in getattr(sys, "argv", [])][:50],
             cwd=_cwd(),
             kind="container" if pid == 1 else "script",

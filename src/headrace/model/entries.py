@@ -39,6 +39,8 @@ class Open(msgspec.Struct, tag="open", tag_field="k", omit_defaults=True):
     headrace: str | None = None
     argv: list[str] | None = None
     cwd: str | None = None
+    oom_kills: int | None = None
+    """How often the OOM killer had acted in the process's control group, where the kernel tells."""
 
 
 class FlowRun(msgspec.Struct, tag="flow", tag_field="k", omit_defaults=True):

@@ -6,20 +6,25 @@ import contextlib
 import os
 from pathlib import Path
 
+from ..journal import cgroup
+
 _STACKS_LIMIT = 20_000
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Vitals:
-    """The last known memory and processor time of a living process; sampled, for death takes them away."""
+    """The last known memory and processor time of a living process; sampled, for death takes them away.
 
-    def __init__(self, pid: int) -> None:
+    ``oom_kills`` is how often the OOM killer had acted in its cgroup when it began, if it wrote that down.
+    """
+
+    def __init__(self, pid: int, oom_kills: int | None = None) -> None:
         self._pid = pid
         self.peak_memory_bytes: int | None = None
         self.cpu_seconds: float | None = None
-        self._oom = _oom_counter(pid)
-        self._oom_before = _read_oom(self._oom)
+        # A process that is gone has no cgroup any more; its companion was started by it, in the same one.
+        self._oom = cgroup.oom_counter(pid) or (cgroup.oom_counter() if oom_kills is not None else None)
+        self._oom_before = oom_kills if oom_kills is not None else cgroup.oom_kills(self._oom)
 
     def sample(self) -> None:
         """Look once more (about 50 µs)."""
@@ -33,36 +38,11 @@ class Vitals:
             self.cpu_seconds = (int(fields[11]) + int(fields[12])) / _TICKS
 
     def oom_killed(self) -> bool | None:
-        """Say whether the OOM killer acted in the process's cgroup since we watch; ``None``: not to be seen."""
-        now = _read_oom(self._oom)
+        """Say whether the OOM killer acted in the process's cgroup since it began; ``None``: not to be seen."""
+        now = cgroup.oom_kills(self._oom)
         if now is None or self._oom_before is None:
             return None
         return now > self._oom_before
-
-
-def _oom_counter(pid: int) -> Path | None:
-    """Return the file that counts OOM kills of a process's cgroup (version 2, or 1)."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            candidates = {
-                "": Path(f"/sys/fs/cgroup{path}/memory.events"),
-                "memory": Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control"),
-            }
-            for key, candidate in candidates.items():
-                if key in controllers.split(",") and candidate.exists():
-                    return candidate
-    return None
-
-
-def _read_oom(counter: Path | None) -> int | None:
-    if counter is None:
-        return None
-    with contextlib.suppress(OSError, ValueError):
-        for line in counter.read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return None
 
 
 def read_stacks(path: Path) -> str | None:

@@ -61,7 +61,7 @@ class Supervisor:
         os.set_blocking(self._wake_read, False)
         self._listener = Listener(folder.id, port, self._wake_write, log)
         self._watched = Watched(header, pidfd)
-        self._vitals = Vitals(header.pid)
+        self._vitals = Vitals(header.pid, header.oom_kills if header.boot == boot_id() else None)
         self._asked: Asked | None = None
         self._asked_at: float | None = None
         self._asked_run: str | None = None

@@ -315,7 +315,9 @@ def test_a_list_comes_in_the_order_asked_for_page_by_page(
     assert (pages[0]["count"], pages[0]["pages"], pages[0]["limit"]) == (40, 6, 7)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("deployments", 0), ("work_pools", 20), ("work_pool_queues", 20)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("deployments", 0), ("work_pools", 20), ("work_pool_queues", 20)]
+)
 def test_an_empty_filter_of_another_kind_asks_for_some_and_null_restricts_nothing(
     api: Api, kind: str, count: int
 ) -> None:
