@@ -61,7 +61,9 @@ class Service(ABC):
     def _survive(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except OperationalError as error:  # the database is away or busy: that passes, and is nobody's mistake here
+        except (
+            OperationalError
+        ) as error:  # the database is away or busy: that passes, and is nobody's mistake here
             why = " ".join(str(error.orig).split())
             _log.warning("%s will try again in %g s: %s", self.name, self.every_s, why)
         except Exception:  # noqa: BLE001  # whatever it was, the next turn may do better
