@@ -33,7 +33,32 @@ def things(api: Api) -> dict[str, Any]:
     line = {"name": "x", "level": 20, "message": "hello", "timestamp": TIME, "flow_run_id": run["id"]}
     api.post("/logs/", json=[line])
     api.post(f"/flow_runs/{run['id']}/input", json={"key": "k", "value": "1"})
-    return {"flow": run["flow_id"], "run": run["id"], "task": task["id"], "state": run["state_id"]}
+    deployed = _deployment(api, run["flow_id"])
+    return {
+        "flow": run["flow_id"],
+        "run": run["id"],
+        "task": task["id"],
+        "state": run["state_id"],
+        "deployment": deployed["id"],
+        "queue": deployed["work_queue_id"],
+    }
+
+
+def _deployment(api: Api, flow_id: str) -> dict[str, Any]:
+    """Make a deployment with a schedule of each kind, in a pool that has a worker."""
+    api.post("/work_pools/", json={"name": "alpha", "type": "process", "concurrency_limit": 2})
+    api.post("/work_pools/alpha/workers/heartbeat", json={"name": "w", "heartbeat_interval_seconds": 30})
+    rules = ({"cron": "0 6 * * *"}, {"interval": 60}, {"rrule": "FREQ=DAILY"})
+    body = {
+        "name": "nightly",
+        "flow_id": flow_id,
+        "work_pool_name": "alpha",
+        "schedules": [{"schedule": rule, "slug": next(iter(rule))} for rule in rules],
+        "concurrency_limit": 1,
+        "concurrency_options": {"collision_strategy": "ENQUEUE"},
+        "pull_steps": [{"step": {}}],
+    }
+    return dict(api.post("/deployments/", json=body).json())
 
 
 def check(operation: str, answer: Any, status: int = 200) -> None:
@@ -69,15 +94,49 @@ READS = [
     ("GET /flow_run_states/?flow_run_id={run}", None),
     ("GET /flow_run_states/{state}", None),
     ("GET /task_run_states/?task_run_id={task}", None),
+    ("GET /deployments/{deployment}", None),
+    ("GET /deployments/name/etl/nightly", None),
+    ("GET /deployments/{deployment}/schedules", None),
+    ("POST /deployments/filter", {}),
+    ("POST /deployments/count", {}),
+    ("POST /deployments/paginate", {}),
+    ("GET /work_pools/alpha", None),
+    ("POST /work_pools/filter", {}),
+    ("POST /work_pools/count", {}),
+    ("POST /work_pools/alpha/queues/filter", {}),
+    ("GET /work_pools/alpha/queues/default", None),
+    ("POST /work_pools/alpha/workers/filter", {}),
+    ("GET /work_queues/{queue}", None),
+    ("GET /work_queues/{queue}/status", None),
+    ("POST /work_queues/filter", {}),
+    ("GET /collections/views/aggregate-worker-metadata", None),
 ]
+
+
+_NAMES = {
+    "/etl/nightly": "/{flow_name}/{deployment_name}",
+    "/etl": "/{name}",
+    "/alpha/": "/{work_pool_name}/",
+    "/alpha": "/{name}",
+    "/default": "/{name}",
+    "aggregate-worker-metadata": "{view}",
+}
+
+
+def _as_in_the_facts(path: str) -> str:
+    """Return a path with the names of its parameters."""
+    for name in ("flow", "run", "task", "state", "deployment", "queue"):
+        path = path.replace(f"{{{name}}}", "{id}")
+    for value, name in _NAMES.items():
+        path = path.replace(value, name)
+    return path.split("?")[0]
 
 
 @pytest.mark.parametrize(("call", "body"), READS, ids=[call for call, _ in READS])
 def test_a_read_answers_as_the_contract_says(api: Api, things: dict[str, Any], call: str, body: Any) -> None:
     """Each read, with something there to be read; lists are not empty."""
     method, path = call.split()
-    known = path.replace("{flow}", "{id}").replace("{run}", "{id}").replace("{task}", "{id}")
-    known = known.replace("{state}", "{id}").replace("/etl", "/{name}").split("?")[0]
+    known = _as_in_the_facts(path)
     answer = api.request(method, path.format(**things), json=body)
 
     check(f"{method} {known}", answer)
@@ -99,6 +158,24 @@ def test_creating_answers_201_and_then_200_for_what_is_there(api: Api) -> None:
     task = {"flow_run_id": made.json()["id"], "task_key": "t", "dynamic_key": "0"}
     check("POST /task_runs/", api.post("/task_runs/", json=task), 201)
     check("POST /task_runs/", api.post("/task_runs/", json=task))
+
+
+def test_what_deployments_need_is_answered_as_the_contract_says(api: Api, things: dict[str, Any]) -> None:
+    """Making a pool, a queue, a deployment (201, then 200), a schedule and runs of it."""
+    check("POST /work_pools/", api.post("/work_pools/", json={"name": "beta"}), 201)
+    queue = api.post("/work_pools/beta/queues", json={"name": "fast"})
+    check("POST /work_pools/{work_pool_name}/queues", queue, 201)
+    check("POST /work_queues/", api.post("/work_queues/", json={"name": "old"}), 201)
+    body = {"name": "hourly", "flow_id": things["flow"]}
+    check("POST /deployments/", api.post("/deployments/", json=body), 201)
+    check("POST /deployments/", api.post("/deployments/", json=body))
+    path = f"/deployments/{things['deployment']}"
+    rules = [{"schedule": {"cron": "1 * * * *"}}, {"schedule": {"interval": "PT1H"}}]
+    check("POST /deployments/{id}/schedules", api.post(f"{path}/schedules", json=rules), 201)
+    check("POST /deployments/{id}/create_flow_run", api.post(f"{path}/create_flow_run", json={}), 201)
+    many = api.post(f"{path}/create_flow_run/bulk", json=[{}])
+    check("POST /deployments/{id}/create_flow_run/bulk", many)
+    check("POST /deployments/bulk_delete", api.post("/deployments/bulk_delete"))
 
 
 def test_proposals_answer_as_the_contract_says(api: Api, things: dict[str, Any]) -> None:
