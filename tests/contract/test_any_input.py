@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield api
 
 
+def _deployed(api: Api, run: dict[str, Any]) -> list[str]:
+    """Return what names a pool, its queue, a deployment in it and its schedule: what other requests left of them."""
+    pool = {"name": "alpha", "type": "process"}
+    api.post("/work_pools/", json=pool)
+    rule = {"schedule": {"cron": "@daily"}, "slug": "daily"}
+    body = {"name": "alpha", "flow_id": run["flow_id"], "work_pool_name": "alpha", "schedules": [rule]}
+    made = api.post("/deployments/", json=body).json()
+    return ["alpha", made["id"], made["work_queue_id"], made["schedules"][0]["id"]]
+
+
 @pytest.mark.parametrize("name", sorted(ENDPOINTS))
 def test_an_operation_answers_whatever_it_is_sent(api: Api, name: str) -> None:
     """With a status below 500, and below that with a body that says what is wrong."""
@@ -91,14 +102,12 @@ def test_an_operation_answers_whatever_it_is_sent(api: Api, name: str) -> None:
     facts = ENDPOINTS[name]
     body = values(facts["body"]["type"]) if facts.get("body") else st.none()
     known = api.flow_run()
-    ids = st.sampled_from([known["id"], known["flow_id"], _ID, *map(quote, _TEXTS)])
+    ids = st.sampled_from([known["id"], known["flow_id"], *_deployed(api, known), _ID, *map(quote, _TEXTS)])
 
     @settings(max_examples=40, suppress_health_check=list(HealthCheck), database=None)
     @given(sent=body, id=ids, query=st.sampled_from(["", *map(quote, _TEXTS)]))
     def ask(sent: Any, id: str, query: str) -> None:
-        at = path
-        for part in ("{id}", "{name}", "{key}", "{lease_id}"):
-            at = at.replace(part, id)
+        at = re.sub(r"{\w+}", id, path)
         parameters = {each["name"]: query for each in facts.get("parameters") or [] if each["in"] == "query"}
         answer = api.request(method, at, params=parameters, **({} if sent is None else {"json": sent}))
 

@@ -60,6 +60,8 @@ class Gate:
     def _refuse(self, path: str, headers: Headers) -> Response | None:
         if self._accepted and path not in OPEN_PATHS and not self._knows(headers.get("authorization", "")):
             return Json({"exception_message": "Unauthorized"}, 401)
+        if "\x00" in path:  # no name holds one, and PostgreSQL cannot even be asked
+            return Json({"detail": "Not found: a path cannot hold the NUL character."}, 404)
         version = headers.get(versions.API_VERSION_HEADER)
         if version is not None and (why := self._too_old(version)):
             return Json({"detail": why}, 400)

@@ -103,6 +103,14 @@ def test_a_field_that_does_not_fit_is_named(api: Api, path: str, body: Any, wher
     assert body == told["request_body"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/flows/name/%00", "/work_pools/a%00", "/work_pools/a/queues/%00", "/deployments/name/a/%00"]
+)
+def test_a_name_with_a_nul_character_is_nobodys(api: Api, path: str) -> None:
+    """404 before a database is asked that could not be."""
+    assert api.get(path).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/flows/filter", "/flow_runs/filter", "/task_runs/filter", "/logs/filter"])
 def test_too_large_a_limit_is_422_in_the_contracts_words(api: Api, path: str) -> None:
     """200 at most; none by default means 200; less than none is refused too."""
