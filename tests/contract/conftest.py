@@ -11,6 +11,9 @@ from tests.server.conftest import database as database
 from tests.server.conftest import database_url as database_url
 from tests.server.serving import Api, serving
 
+from .real_client import client as client
+from .real_client import interpreter as interpreter
+
 
 @pytest.fixture
 def api(database: Database) -> Iterator[Api]:
