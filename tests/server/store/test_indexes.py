@@ -40,6 +40,15 @@ HOT: dict[str, Select[Any]] = {
     "newest task runs": select(t.id).order_by(t.expected_start_us.desc()),
     "open flow runs of a journal": select(f.id).where(f.journal_id == JOURNAL, f.end_us.is_(None)),
     "open task runs of a journal": select(t.id).where(t.journal_id == JOURNAL, t.end_us.is_(None)),
+    "live runs of a queue": select(f.id).where(
+        f.work_queue_id == an_id(1), f.state_type == "RUNNING", f.end_us.is_(None)
+    ),
+    "next of a queue": select(f.id)
+    .where(f.work_queue_id == an_id(1), f.state_type == "SCHEDULED", f.end_us.is_(None))
+    .order_by(f.next_scheduled_us),
+    "live runs of a deployment": select(f.id).where(
+        f.deployment_id == an_id(1), f.state_type == "RUNNING", f.end_us.is_(None)
+    ),
     "lapsed leases": select(journals.c.id).where(
         journals.c.leased, journals.c.closed_us.is_(None), journals.c.last_seen_us < NOW
     ),

@@ -100,7 +100,8 @@ def delete_deployment_schedule(request: Request, id: UUID, schedule_id: UUID) ->
     """Delete a schedule; what it planned goes."""
 
     def work(connection: Connection) -> bool:
-        if not schedules.delete(connection, str(id), str(schedule_id)):
+        known = deployments.lock(connection, str(id)) is not None
+        if not known or not schedules.delete(connection, str(id), str(schedule_id)):
             return False
         deployments.drop_planned(connection, str(id))
         return True

@@ -301,9 +301,10 @@ def resume_deployment(request: Request, id: UUID) -> Response:
 
 def _set_paused(at: Context, id: str, paused: bool) -> Response:
     def work(connection: Connection) -> bool:
+        known = deployments.change(connection, id, {"paused": paused}, at.now_us())
         if paused:
             deployments.drop_planned(connection, id)
-        return deployments.change(connection, id, {"paused": paused}, at.now_us())
+        return known
 
     if not at.database.write(work):
         raise not_found("Deployment")

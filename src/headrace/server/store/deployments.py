@@ -142,9 +142,12 @@ def delete(connection: Connection, id: str) -> bool:
 
     Runs that began stay, and keep its id.
     """
+    if lock(connection, id) is None:
+        return False
     waiting = (_r.deployment_id == id, _r.state_type == "SCHEDULED", _r.start_us.is_(None))
     deletion.delete_flow_runs(connection, list(connection.execute(select(_r.id).where(*waiting)).scalars()))
-    return connection.execute(sql_delete(deployments).where(_c.id == id)).rowcount > 0
+    connection.execute(sql_delete(deployments).where(_c.id == id))
+    return True
 
 
 def drop_planned(connection: Connection, id: str) -> int:

@@ -108,15 +108,16 @@ def change(connection: Connection, id: str, changes: Row, now_us: int) -> bool:
         return False
     if "priority" in changes:
         _make_room(connection, pool_id, changes["priority"], id)
+    connection.execute(update(work_queues).where(_c.id == id).values(**changes, updated_us=now_us))
     if "name" in changes:
         named = update(flow_runs).where(flow_runs.c.work_queue_id == id, flow_runs.c.end_us.is_(None))
         connection.execute(named.values(work_queue_name=changes["name"]))
-    connection.execute(update(work_queues).where(_c.id == id).values(**changes, updated_us=now_us))
     return True
 
 
 def delete(connection: Connection, id: str) -> bool:
     """Delete a queue; return whether there was one. Its deployments stay, without a queue."""
+    _lock_pool_of(connection, id)
     let_go(connection, [id])
     return connection.execute(sql_delete(work_queues).where(_c.id == id)).rowcount > 0
 
@@ -140,7 +141,11 @@ def last_polled_us(connection: Connection, id: str) -> int | None:
 
 
 def let_go(connection: Connection, ids: Sequence[str]) -> None:
-    """Take the runs that have not ended from queues that are about to go. Walks ``ix_flow_runs_work_queue``."""
+    """Take the runs that have not ended from queues that are about to go. Walks ``ix_flow_runs_work_queue``.
+
+    The queues are locked first, by id: pools before queues before runs, as everywhere.
+    """
+    connection.execute(select(_c.id).where(_c.id.in_(ids)).order_by(_c.id).with_for_update())
     c = flow_runs.c
     nowhere = dict.fromkeys(("work_pool_id", "work_pool_name", "work_queue_id", "work_queue_name"))
     statement = update(flow_runs).where(c.work_queue_id.in_(ids), c.end_us.is_(None))
