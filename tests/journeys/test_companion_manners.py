@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,10 @@ def test_the_script_has_no_child_that_it_did_not_make(embedded: House) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_signals_to_the_scripts_group_do_not_reach_the_companion(house: House, number: int) -> None:
     """Ctrl-C, a lost terminal and Ctrl-\\ end the script; the companion lives to tell how."""
-    script = house.start(WAITS, stdin=subprocess.PIPE)
+    # Where the tests run in the background, a shell has had them ignore these signals, and a script inherits that.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    heard += "signal.signal(signal.SIGQUIT, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    script = house.start(heard + textwrap.dedent(WAITS), stdin=subprocess.PIPE)
     script.until_said("ready")
     companion = script.companion()
     os.killpg(os.getpgid(script.pid), number)

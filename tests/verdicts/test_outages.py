@@ -251,6 +251,8 @@ def test_row_31_network_cut_for_two_leases(remote: House, network: Network) -> N
     direct = House(house.folder, f"http://127.0.0.1:{network.target_port}/api")
     try:
         network.cut()
+        seen = len(script.lines())
+        until(lambda: len(script.lines()) > seen + 200, "the run to go on behind the cut", told=script.told)
         enough(house).touch()
         script.wait()
         lost = direct.until_state(
