@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from headrace.errors import ObjectNotFound
-
 from .connection import Connection
 
 Json = dict[str, Any]
@@ -139,14 +137,3 @@ def last_logs(connection: Connection, filters: Json, count: int) -> list[Json]:
     """Return the last ``count`` log lines, oldest first."""
     body = {"logs": filters, "sort": "TIMESTAMP_DESC"}
     return list(pages(connection, "/logs/filter", body, limit=count))[::-1]
-
-
-def server_versions(connection: Connection) -> Json:
-    """Return what a server says about its versions; what it does not tell is ``None``."""
-    found: Json = {}
-    for name, path in (("contract", "/admin/version"), ("api", "/version")):
-        try:
-            found[name] = connection.get(path)
-        except ObjectNotFound:
-            found[name] = None
-    return found

@@ -264,7 +264,7 @@ def recorder() -> Recorder:
         return found
     with _making:
         if _current is None:
-            made = Recorder(_override or _settings.load())
+            made = Recorder(_settings.load())
             made.open()
             _current = made
         return _current
@@ -277,21 +277,11 @@ def use(made: Recorder | None) -> Recorder | None:
     return before
 
 
-_override: _settings.Settings | None = None
-
-
-def use_settings(settings: _settings.Settings | None) -> _settings.Settings | None:
-    """Have the next recorder made with these settings instead of the environment's; return those before."""
-    global _override
-    before, _override = _override, settings
-    return before
-
-
 def current_settings() -> _settings.Settings:
     """Return the settings of this process's runs without making a recorder."""
     if _current is not None:
         return _current.settings
-    return _override or _settings.load()
+    return _settings.load()
 
 
 def _after_fork_in_child() -> None:

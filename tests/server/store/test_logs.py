@@ -11,6 +11,7 @@ from sqlalchemy import event, func, insert, select
 
 from headrace.server.store import logs
 from headrace.server.store.database import Database
+from headrace.server.store.deletion import delete_flow_runs
 from headrace.server.store.logs import LogFilter, LogLine
 from headrace.server.store.tables import log_chunks, task_runs
 
@@ -186,7 +187,7 @@ def test_a_page_of_nothing_is_empty(database: Database, limit: int) -> None:
 def test_the_log_of_a_flow_run_goes_with_it(database: Database) -> None:
     """And no other."""
     keep(database, [line(1), line(2, task=an_id(1, 2)), line(3, flow_run=OTHER)])
-    database.write(lambda connection: logs.delete_of(connection, [RUN]))
+    database.write(lambda connection: delete_flow_runs(connection, [RUN]))
 
     assert [one.message for one in find(database, LogFilter())] == ["line 3"]
     with database.read() as connection:

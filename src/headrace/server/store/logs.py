@@ -318,8 +318,3 @@ def compact(connection: Connection, flow_run: str, journal: str) -> None:
         delete(log_chunks).where(c.id.in_(bindparam("ids", [row.id for row in small], expanding=True)))
     )
     insert_chunks(connection, list(chunks(flow_run, journal, lines)))
-
-
-def delete_of(connection: Connection, flow_run_ids: Sequence[str]) -> None:
-    """Delete the log of flow runs, with that of their task runs."""
-    connection.execute(delete(log_chunks).where(log_chunks.c.flow_run_id.in_(flow_run_ids)))
