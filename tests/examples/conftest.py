@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli.connect import connect
+from headrace.connect import connect
 from headrace.client import calls
 from headrace.client.calls import Json
 from headrace.model.states import TERMINAL

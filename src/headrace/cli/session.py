@@ -48,7 +48,9 @@ class Session:
     def connection(self) -> Connection:
         """A connection to wherever runs are recorded; journals left behind on this host are shipped first."""
         if self._connection is None:
-            from .connect import connect, recover_first  # here: HTTP costs 100 ms that `--help` must not pay
+            from headrace.connect import connect  # here: HTTP costs 100 ms that `--help` must not pay
+
+            from .left_behind import recover_first
 
             recover_first(self.settings)
             self._connection = connect(self.settings)
@@ -56,7 +58,7 @@ class Session:
 
     def look_again(self) -> None:
         """Ship journals that were left behind since the last look; for commands that go on for long."""
-        from .connect import recover_first  # as above
+        from .left_behind import recover_first  # as above
 
         recover_first(self.settings)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 
 class Command(msgspec.Struct, omit_defaults=True):
-    """Something the server asks of a process: ``action`` is ``cancel``."""
+    """Something the server asks of a process: ``action`` is ``cancel``, ``suspend`` or ``resume``."""
 
     id: int
     """Grows with time within a journal; pass the greatest seen as ``after``."""
@@ -16,6 +16,8 @@ class Command(msgspec.Struct, omit_defaults=True):
     flow_run_id: str
     who: str | None = None
     asked_us: int | None = None
+    payload: Any = None
+    """What goes with it: for ``resume`` the input that was given, any JSON."""
 
 
 class JournalPort(Protocol):

@@ -39,6 +39,8 @@ class Open(msgspec.Struct, tag="open", tag_field="k", omit_defaults=True):
     headrace: str | None = None
     argv: list[str] | None = None
     cwd: str | None = None
+    worker: str | None = None
+    """The name of the worker that started the process."""
     oom_kills: int | None = None
     """How often the OOM killer had acted in the process's control group, where the kernel tells."""
 
@@ -69,6 +71,10 @@ class FlowRun(msgspec.Struct, tag="flow", tag_field="k", omit_defaults=True):
     """Seconds, or ``None``."""
     inputs: Json | None = None
     labels: Json | None = None
+    planned: bool = False
+    """Whether the server made the run and this process carries it out: it is Pending already."""
+    retry_on: list[str] | None = None
+    """What is tried again: ``failed``, ``crashed``, ``lost``; ``None``: failures and crashes."""
 
 
 class TaskRun(msgspec.Struct, tag="task", tag_field="k", omit_defaults=True):
@@ -129,13 +135,23 @@ class Verdict(msgspec.Struct, tag="verdict", tag_field="k", omit_defaults=True):
     details: Json | None = None
 
 
+class Input(msgspec.Struct, tag="input", tag_field="k", omit_defaults=True):
+    """Something that a flow run keeps at the server under a key: the schema of what it waits for."""
+
+    run: str
+    t: int
+    key: str
+    value: str
+    """JSON text."""
+
+
 class Asked(msgspec.Struct, tag="asked", tag_field="k", omit_defaults=True):
     """The supervisor passed a request on to the process."""
 
     t: int
     run: str
     action: str
-    """``cancel``"""
+    """``cancel``, ``suspend`` or ``resume``"""
     who: str | None = None
     asked: int | None = None
     """When it was asked; ``t`` is when it reached this host."""
@@ -167,7 +183,7 @@ class Exit(msgspec.Struct, tag="exit", tag_field="k", omit_defaults=True):
     evidence: Json | None = None
 
 
-Entry = Open | FlowRun | TaskRun | State | Log | Verdict | Asked | Missing | Adopted | Exit
+Entry = Open | FlowRun | TaskRun | State | Log | Verdict | Input | Asked | Missing | Adopted | Exit
 
 encode = msgspec.json.Encoder(enc_hook=repr).encode
 """Encode a record without its line end; a value that JSON cannot hold becomes its ``repr``."""

@@ -91,6 +91,20 @@ def is_over(state_type: str, state_name: str) -> bool:
     return state_type in TERMINAL or state_name == "NotReady"
 
 
+def holds_slot(state_type: str, *, by_process: bool, suspended: bool = False) -> bool:
+    """Say whether a flow run in this state holds its slots of pool, queue and deployment: while an attempt lives.
+
+    ``by_process`` says that the run's own process told the state: then even a run that waits for its next try, or
+    is paused, has a process that will go on without asking. ``suspended`` is a pause whose process ends.
+    """
+    if state_type in _ALIVE:
+        return True
+    return by_process and (state_type == "SCHEDULED" or (state_type == "PAUSED" and not suspended))
+
+
+_ALIVE = frozenset(("PENDING", "RUNNING", "CANCELLING"))
+
+
 def colour_of(state_type: str, state_name: str | None = None) -> str:
     """Return the terminal colour of a state; an unknown name takes its type's."""
     kind = BY_NAME.get(state_name or "") or BY_NAME[DEFAULT_NAME[state_type]]

@@ -19,7 +19,7 @@ def shape(path: Path) -> dict[str, str]:
     rows = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%'"
     )
-    made = {name: re.sub(r"\s+", " ", sql) for name, sql in rows}
+    made = {name: re.sub(r"\s*([,()])\s*", r"\1", re.sub(r"\s+", " ", sql)) for name, sql in rows}
     connection.close()
     return made
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.model import entries
 from headrace.model.runs import Run
-from headrace.server.store.history import state_columns
+from headrace.server.store.history import flow_state_columns, state_columns
 
 from .lines import NAME_LIMIT
 
@@ -27,7 +27,7 @@ def flow_run_row(run: Run, entry: entries.FlowRun, flow_id: str, journal: str, n
         "parent_flow_run_id": entry.parent,
         "parent_task_run_id": entry.placeholder,
         "expected_start_us": run.created,
-        **state_columns(run, journal),
+        **flow_state_columns(run, journal),
     }
 
 

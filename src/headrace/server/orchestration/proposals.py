@@ -185,7 +185,8 @@ def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
     # never before the state it follows, whosever clock told that one's time
     now_us = max(now_us, run.state.t + 1) if run.state is not None else now_us
     rank = Rank.FORCED if proposed.force else Rank.PROPOSAL
-    offset = run.state.offset if run.state is not None else 0
+    # a new attempt has a journal of its own, which begins at byte 0
+    offset = run.state.offset if run.state is not None and not answer.next_attempt else 0
     return StateRow(
         id, proposed.type, proposed.name, now_us, rank, attempt, offset, proposed.message, details or None
     )
@@ -197,10 +198,9 @@ def _columns(row: Row, run: Run, state: StateRow, *, resuming: bool) -> Json:
     scheduled = time_of((state.details or {}).get("scheduled_time"))
     if journal is not None:
         report(run, state)
-        columns = history.state_columns(run, journal)
     else:
         _take(row, run, state, scheduled, resuming)
-        columns = history.state_columns(run, None)
+    columns = (history.flow_state_columns if run.is_flow else history.state_columns)(run, journal)
     if row["expected_start_us"] is None:
         columns["expected_start_us"] = scheduled if scheduled is not None else state.t
     return columns

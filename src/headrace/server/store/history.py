@@ -21,7 +21,7 @@ from headrace.model.clock import from_datetime, iso
 from headrace.model.ids import state_id_at
 from headrace.model.resolve import Rank, StateRow, Strength
 from headrace.model.runs import Run
-from headrace.model.states import BY_NAME
+from headrace.model.states import BY_NAME, holds_slot
 
 KIND_CODES: tuple[str, ...] = (
     "Scheduled", "Pending", "Running", "Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused",
@@ -107,6 +107,17 @@ def state_columns(run: Run, journal: str | None) -> dict[str, Any]:
         "running_us": run.running_us,
         "running_since_us": state.t if state.type == "RUNNING" else None,
     }
+
+
+def flow_state_columns(run: Run, journal: str | None) -> dict[str, Any]:
+    """Return every state column of a flow run's row: those of any run, and whether it holds its slots."""
+    state = run.state
+    holds = state is not None and holds_slot(
+        state.type,
+        by_process=journal is not None and state.rank == Rank.FACT,
+        suspended=bool((state.details or {}).get("pause_reschedule")),
+    )
+    return {**state_columns(run, journal), "holds_slot": holds}
 
 
 _NO_STATE: dict[str, Any] = dict.fromkeys(

@@ -80,11 +80,23 @@ def set_presumed(connection: Connection, journal: str, ids: Any) -> None:
 
 
 def add_command(
-    connection: Connection, journal_id: str, *, action: str, flow_run_id: str, who: str | None, asked_us: int
+    connection: Connection,
+    journal_id: str,
+    *,
+    action: str,
+    flow_run_id: str,
+    who: str | None,
+    asked_us: int,
+    payload: Any = None,
 ) -> int:
     """Ask something of the process that writes a journal; return the command's number."""
     statement = insert(commands_table).values(
-        journal_id=journal_id, action=action, flow_run_id=flow_run_id, who=who, asked_us=asked_us
+        journal_id=journal_id,
+        action=action,
+        flow_run_id=flow_run_id,
+        who=who,
+        asked_us=asked_us,
+        payload=payload,
     )
     key = connection.execute(statement).inserted_primary_key
     assert key is not None
@@ -98,7 +110,7 @@ def commands(connection: Connection, journal: str, after: int) -> list[Command]:
     """
     c = commands_table.c
     statement = (
-        select(c.id, c.action, c.flow_run_id, c.who, c.asked_us)
+        select(c.id, c.action, c.flow_run_id, c.who, c.asked_us, c.payload)
         .where(c.journal_id == journal, c.id > after)
         .order_by(c.id)
     )

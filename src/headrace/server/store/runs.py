@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from headrace.model.runs import Run
 
 from .bulk import insert_many
-from .history import run_of, state_columns
+from .history import flow_state_columns, run_of, state_columns
 from .tables import flow_runs, flows, task_runs
 
 _FLOWS_NAMESPACE = uuid.UUID("8c1f0f2e-5d5b-5d0c-9a53-0d5f0e1c7a11")
@@ -112,7 +112,8 @@ def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -
     for known in changed:
         columns = state_columns(known.run, known.journal)
         if known.run.is_flow:
-            of_flows.append({"row": known.run.id, "updated_us": now_us, **columns})
+            whole = flow_state_columns(known.run, known.journal)
+            of_flows.append({"row": known.run.id, "updated_us": now_us, **whole})
             if known.placeholder is not None:
                 of_tasks.append({"row": known.placeholder, "child": known.run.id, **columns})
         else:
@@ -131,7 +132,7 @@ _SAVED = (
 _save_flow_run = (
     update(flow_runs)
     .where(flow_runs.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in (*_SAVED, "updated_us")})
+    .values({name: bindparam(name) for name in (*_SAVED, "holds_slot", "updated_us")})
 )
 
 # A row mirrors a flow run only if it was made for it: whatever a journal claims, no other row is written over.

@@ -17,7 +17,7 @@ from headrace.errors import SettingError
 
 from .tables import metadata
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration in ``migrations/versions``; a test holds the two equal."""
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))

@@ -11,22 +11,19 @@ from .tables import flow_runs, work_queues
 
 _c = flow_runs.c
 
-HOLDING = ("PENDING", "RUNNING", "CANCELLING")
-"""Types of state in which a run holds a slot."""
-
-_LIVES = (_c.state_type.in_(HOLDING), _c.end_us.is_(None))
+_LIVES = (_c.holds_slot,)
 
 Counts = dict[str, int]
 """``{id: how many}``; what has none is not there."""
 
 
 def of_queues(connection: Connection, ids: Collection[str]) -> Counts:
-    """Count the runs of work queues that live. Walks ``ix_flow_runs_work_queue``."""
+    """Count the runs of work queues that live. Walks ``ix_flow_runs_queue_slots``."""
     return _by(connection, _c.work_queue_id, ids)
 
 
 def of_pools(connection: Connection, ids: Collection[str]) -> Counts:
-    """Count the runs of work pools that live. Walks ``ix_flow_runs_work_queue`` for each queue of theirs."""
+    """Count the runs of work pools that live. Walks ``ix_flow_runs_queue_slots`` for each queue of theirs."""
     if not ids:
         return {}
     q = work_queues.c
@@ -37,7 +34,7 @@ def of_pools(connection: Connection, ids: Collection[str]) -> Counts:
 
 
 def of_deployments(connection: Connection, ids: Collection[str]) -> Counts:
-    """Count the runs of deployments that live. Walks ``ix_flow_runs_deployment_open``."""
+    """Count the runs of deployments that live. Walks ``ix_flow_runs_deployment_slots``."""
     return _by(connection, _c.deployment_id, ids)
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     func,
 )
 
@@ -109,6 +110,10 @@ flow_runs = Table(
     Column("infrastructure_pid", Text),
     Column("auto_scheduled", Boolean, nullable=False, default=False),
     Column("created_by", Json),
+    # The schedule that planned it.
+    Column("schedule_id", Id),
+    # Whether it takes a slot of its pool, queue and deployment: while an attempt lives.
+    Column("holds_slot", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 task_runs = Table(
@@ -156,6 +161,9 @@ journals = Table(
     Column("missing", BigInteger, nullable=False, default=0),
     Column("torn", BigInteger, nullable=False, default=0),
     Column("header", Json),
+    # Who claimed the attempt that is to be written down here: one life of a worker, by id, and its name.
+    Column("worker_id", Id),
+    Column("worker_name", Text),
 )
 
 commands = Table(
@@ -169,6 +177,8 @@ commands = Table(
     Column("asked_us", Moment, nullable=False),
     # When it reached the supervisor, by the supervisor's clock.
     Column("acknowledged_us", Moment),
+    # What goes with it, any JSON.
+    Column("payload", Json),
     sqlite_autoincrement=True,  # an id is never used twice: pollers ask for what is newer than the last
 )
 
@@ -290,6 +300,11 @@ deployments = Table(
     Column("concurrency_options", Json),
     # When somebody who serves it last asked for its runs.
     Column("last_polled_us", Moment),
+    # After so many crashes within so many seconds it is paused: {"crashes", "seconds"}; NULL: as is usual.
+    Column("crash_brake", Json),
+    # When its runs crashed lately (microseconds), and why it was paused if the brake did it.
+    Column("crashes_us", Json),
+    Column("pause_reason", Text),
 )
 
 deployment_schedules = Table(
@@ -306,6 +321,19 @@ deployment_schedules = Table(
     Column("max_scheduled_runs", Integer),
     Column("parameters", Json),
     Column("slug", Text),
+    # Up to when its times were planned, or passed over.
+    Column("planned_until_us", Moment),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    # A loop that only one server at a time may turn.
+    Column("name", String(100), primary_key=True),
+    Column("holder", Text, nullable=False),
+    # Grows with every new holder; what an older one still writes is refused by it.
+    Column("fence", BigInteger, nullable=False),
+    Column("until_us", Moment, nullable=False),
 )
 
 began_us = func.coalesce(flow_runs.c.start_us, flow_runs.c.expected_start_us)
@@ -423,4 +451,21 @@ _partial(
     _r.deployment_id,
     _r.state_type,
     where=_r.deployment_id.is_not(None) & _r.end_us.is_(None),
+)
+# How many slots of a queue, and of a deployment, are taken.
+_partial(
+    "ix_flow_runs_queue_slots",
+    _r.work_queue_id,
+    where=_r.holds_slot & _r.work_queue_id.is_not(None),
+)
+_partial(
+    "ix_flow_runs_deployment_slots",
+    _r.deployment_id,
+    where=_r.holds_slot & _r.deployment_id.is_not(None),
+)
+# What a worker claimed and has not begun.
+_partial(
+    "ix_journals_claimed",
+    journals.c.worker_id,
+    where=journals.c.worker_id.is_not(None) & (journals.c.offset == 0) & journals.c.closed_us.is_(None),
 )

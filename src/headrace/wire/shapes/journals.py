@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 
@@ -32,3 +34,5 @@ class Command(BaseModel):
     who: str | None = None
     asked_us: int | None = None
     """Microseconds since 1970, UTC."""
+    payload: Any = None
+    """What goes with it: for ``resume`` the input that was given."""

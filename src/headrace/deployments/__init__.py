@@ -1,0 +1,1 @@
+"""Deploy, serve and run flows: the public door to deployments."""

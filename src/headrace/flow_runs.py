@@ -1,0 +1,1 @@
+"""Pause, suspend, resume and await flow runs."""

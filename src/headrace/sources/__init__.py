@@ -1,0 +1,1 @@
+"""Where the code of a deployment is, and how its flow is loaded."""
