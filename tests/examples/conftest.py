@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.connect import connect
 from headrace.client import calls
 from headrace.client.calls import Json
+from headrace.connect import connect
 from headrace.model.states import TERMINAL
 from headrace.settings import load
 
