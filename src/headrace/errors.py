@@ -16,6 +16,8 @@
     ├── CancelledRun              a run was cancelled
     ├── UpstreamTaskError         a task did not start because one that it needs did not complete
     ├── FlowRunTimeout, TaskRunTimeout   ``timeout_seconds`` passed (also ``TimeoutError``)
+    ├── JobError                  a job setting holds something it cannot hold
+    ├── LaunchError               what carries a run out could not be started or found
     ├── JournalError              a journal cannot be read or written
     │   └── OffsetMismatch        bytes were shipped to the wrong place; ``expected`` says the right one
     └── ApiError                  the server refused a request; ``status`` and ``body`` say why
@@ -151,6 +153,25 @@ class TaskRunTimeout(HeadraceError, TimeoutError):
     """A task run passed its ``timeout_seconds``."""
 
     code = "task-run-timeout"
+
+
+class JobError(HeadraceError):
+    """A pool's template, or a job variable of a deployment or a run, makes no sense.
+
+    ``setting`` is the name of the job setting, or ``None`` when it is the template as a whole.
+    """
+
+    code = "job"
+
+    def __init__(self, message: str, *, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class LaunchError(HeadraceError):
+    """What is to carry a run out could not be started, or cannot be found from here."""
+
+    code = "launch"
 
 
 class JournalError(HeadraceError):
