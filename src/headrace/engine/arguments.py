@@ -279,7 +279,7 @@ class Validator:
     def _load_hints(self) -> dict[str, Any]:
         found = {}
         for name, parameter in self._signature.parameters.items():
-            hint = self._read_hint(parameter.annotation)
+            hint = self.read_hint(parameter.annotation)
             if hint is Any or hint is parameter.empty or isinstance(hint, str):
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
@@ -292,7 +292,7 @@ class Validator:
         self._hints = found
         return found
 
-    def _read_hint(self, given: Any) -> Any:
+    def read_hint(self, given: Any) -> Any:
         """Return a hint; one that names something not to be found here stays text, and its value as it is."""
         holder = type("Hints", (), {"__annotations__": {"hint": given}})
         inner = inspect.unwrap(self._fn)
