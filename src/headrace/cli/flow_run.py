@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -12,11 +10,10 @@ import click
 from headrace.client import calls
 from headrace.client.calls import Json
 from headrace.client.connection import Connection
-from headrace.errors import ObjectNotFound
 from headrace.model.states import TERMINAL
 
-from . import explain, pick
-from .exits import OF_STATE, Code, Refusal
+from . import explain, following, pick
+from .exits import OF_STATE, Code
 from .filters import filter_options, flow_filter, run_filter
 from .lines import log_line, log_options, write_logs
 from .output import (
@@ -32,12 +29,6 @@ from .output import (
     write_table,
 )
 from .session import current
-
-_POLL_S = 0.5
-"""Seconds between two looks at a run that is followed: quick for a person, little for a server."""
-
-_LATE_S = 5.0
-"""Log lines may arrive this much out of order, when several processes write for one run."""
 
 
 @click.group(name="flow-run")
@@ -158,43 +149,12 @@ def logs(
     if not follow:
         write_logs(connection, filters, limit=limit, tail=tail, output=output)
         return None
-    for line in _follow_logs(connection, found, filters, tail):
+    for line in following.lines_of(found, filters, tail):
         if output == "json":
             write_json_line(line)
         else:
             click.echo(log_line(line))
     return None
-
-
-def _follow_logs(connection: Connection, run: Json, filters: Json, tail: int | None) -> Iterator[Json]:
-    """Yield a run's log lines as they come, each once, until the run has ended and they are all there."""
-    seen: dict[str, datetime] = {}
-    floor: datetime | None = None
-    if tail is not None:
-        first = calls.last_logs(connection, filters, max(tail, 1))
-        yield from first[len(first) - tail :]
-        seen = {line["id"]: _when(line) for line in first}
-        floor = min(seen.values(), default=None)
-    while True:
-        # The state is read before the lines: what an ended run wrote is there when its end is.
-        ended = run.get("state_type") in TERMINAL
-        after = max(seen.values(), default=None)
-        since = (after - timedelta(seconds=_LATE_S)).isoformat() if after else None
-        for line in calls.logs(connection, filters, after=since):
-            if line["id"] not in seen and (floor is None or _when(line) >= floor):
-                seen[line["id"]] = _when(line)
-                yield line
-        if ended:
-            return
-        latest = max(seen.values(), default=None)
-        if latest is not None:
-            oldest = latest - timedelta(seconds=2 * _LATE_S)
-            seen = {id: when for id, when in seen.items() if when >= oldest}
-        run = _next_look(run)
-
-
-def _when(line: Json) -> datetime:
-    return datetime.fromisoformat(line["timestamp"].replace("Z", "+00:00"))
 
 
 @group.command(epilog="Example: headrace flow-run watch brave-otter && echo done")
@@ -210,35 +170,17 @@ def watch(run: str, output: str) -> int:
     if output == "table":
         flow = printable(found.get("flow_name") or "?")
         click.echo(f"Flow run {printable(found['name'])} of flow {flow}, {found['id']}")
-    told: set[str] = set()
-    while True:
-        _tell_states(found, told, output)
-        if found.get("state_type") in TERMINAL:
-            return OF_STATE[found["state_type"]]
-        found = _next_look(found)
+    states = following.States()
+    ended = following.to_the_end(found, lambda run: _write_states(states.take(run), output))
+    return OF_STATE[ended["state_type"]]
 
 
-def _next_look(run: Json) -> Json:
-    """Wait a little and return the run as it is then."""
-    session = current()
-    time.sleep(_POLL_S)
-    # The run and its supervisor may both be killed while somebody watches: then nobody else would tell its end.
-    session.look_again()
-    try:
-        return calls.flow_run(session.connection, run["id"])
-    except ObjectNotFound as error:
-        raise Refusal(f"Flow run {run['id']} was deleted while it was watched.") from error
-
-
-def _tell_states(run: Json, told: set[str], output: str) -> None:
-    """Write the states that have not been told yet, in their order."""
-    for entry in run.get("state_history") or ([run["state"]] if run.get("state") else []):
-        if entry["id"] not in told:
-            told.add(entry["id"])
-            if output == "json":
-                write_json_line(entry)
-            else:
-                click.echo(explain.state_line(entry))
+def _write_states(states: list[Json], output: str) -> None:
+    for entry in states:
+        if output == "json":
+            write_json_line(entry)
+        else:
+            click.echo(explain.state_line(entry))
 
 
 @group.command(epilog="Example: headrace flow-run cancel brave-otter")
