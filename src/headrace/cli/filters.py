@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ import click
 from headrace.client.calls import Json
 from headrace.model.states import KINDS, StateType
 
-_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from .values import length_of
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,16 +113,12 @@ def parse_since(text: str, now: datetime) -> datetime:
     Raises:
         click.BadParameter: it means none.
     """
-    compact = text.strip().lower().replace(" ", "")
-    parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhdw])", compact)
-    if parts and "".join(number + unit for number, unit in parts) == compact:
-        try:
-            total = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
-            return (now - total).astimezone(timezone.utc)
-        except OverflowError as error:
-            raise click.BadParameter(
-                f"{text!r} is longer ago than time goes.", param_hint="--since"
-            ) from error
+    try:
+        length = length_of(text)
+        if length is not None:
+            return (now - length).astimezone(timezone.utc)
+    except OverflowError as error:
+        raise click.BadParameter(f"{text!r} is longer ago than time goes.", param_hint="--since") from error
     try:
         return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).astimezone(timezone.utc)
     except (ValueError, OverflowError) as error:

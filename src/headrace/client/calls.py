@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from .connection import Connection
 
@@ -54,10 +55,24 @@ def set_flow_run_state(
 
     ``who`` asks, for the run's record; only ASCII letters of it reach the server.
     """
-    headers = {"User-Agent": f"headrace ({who.encode('ascii', 'replace').decode()})"} if who else None
     body = {"state": state, "force": force}
-    answer: Json = connection.request("POST", f"/flow_runs/{id}/set_state", json=body, headers=headers).json()
+    path = f"/flow_runs/{id}/set_state"
+    answer: Json = connection.request("POST", path, json=body, headers=_asked_by(who)).json()
     return answer
+
+
+def resume_flow_run(
+    connection: Connection, id: str, run_input: Json | None = None, *, who: str | None = None
+) -> Json:
+    """Ask that a paused or suspended run go on; return the server's answer as for a proposed state."""
+    body = {"run_input": run_input}
+    path = f"/flow_runs/{id}/resume"
+    answer: Json = connection.request("POST", path, json=body, headers=_asked_by(who)).json()
+    return answer
+
+
+def _asked_by(who: str | None) -> dict[str, str] | None:
+    return {"User-Agent": f"headrace ({who.encode('ascii', 'replace').decode()})"} if who else None
 
 
 def task_runs(
@@ -90,7 +105,7 @@ def flows(
 
 
 def with_flow_names(connection: Connection, runs: list[Json]) -> list[Json]:
-    """Put ``flow_name`` beside each ``flow_id``; a Headrace server sends it, others are asked for it."""
+    """Put ``flow_name`` beside each ``flow_id`` of flow runs or deployments, asking for the names that are missing."""
     missing = sorted({run["flow_id"] for run in runs if "flow_name" not in run})
     if missing:
         known = flows(connection, {"flows": {"id": {"any_": missing}}}, limit=len(missing))
@@ -137,3 +152,141 @@ def last_logs(connection: Connection, filters: Json, count: int) -> list[Json]:
     """Return the last ``count`` log lines, oldest first."""
     body = {"logs": filters, "sort": "TIMESTAMP_DESC"}
     return list(pages(connection, "/logs/filter", body, limit=count))[::-1]
+
+
+def work_pools(connection: Connection, filters: Json | None = None, *, limit: int | None) -> list[Json]:
+    """Return work pools by name; ``filters`` is the contract's filter of work pools."""
+    return list(pages(connection, "/work_pools/filter", {"work_pools": filters}, limit=limit))
+
+
+def work_pool(connection: Connection, name: str) -> Json:
+    """Return one work pool.
+
+    Raises:
+        ObjectNotFound: there is none with this name.
+    """
+    pool: Json = connection.get(_pool(name))
+    return pool
+
+
+def create_work_pool(connection: Connection, body: Json) -> Json:
+    """Make a work pool with its default queue.
+
+    Raises:
+        ObjectAlreadyExists: there is one with this name.
+    """
+    pool: Json = connection.post("/work_pools/", body)
+    return pool
+
+
+def change_work_pool(connection: Connection, name: str, changes: Json) -> None:
+    """Change fields of a work pool."""
+    connection.request("PATCH", _pool(name), json=changes)
+
+
+def delete_work_pool(connection: Connection, name: str) -> None:
+    """Delete a work pool with its queues; its deployments stay, without a queue."""
+    connection.delete(_pool(name))
+
+
+def workers(connection: Connection, pool: str, *, limit: int | None) -> list[Json]:
+    """Return the workers of a pool, the last heard of first."""
+    return list(pages(connection, f"{_pool(pool)}/workers/filter", {}, limit=limit))
+
+
+def job_templates(connection: Connection) -> dict[str, Json]:
+    """Return ``{type of work pool: its base job template}`` for every type that the server knows."""
+    view = connection.get("/collections/views/aggregate-worker-metadata")
+    types = {name: entry for each in view.values() for name, entry in each.items()}
+    return {name: entry["default_base_job_configuration"] for name, entry in types.items()}
+
+
+def work_queues(
+    connection: Connection, filters: Json | None = None, *, pool: str | None = None, limit: int | None
+) -> list[Json]:
+    """Return work queues: of one pool in the order in which they are served, otherwise of all pools by name."""
+    path = "/work_queues/filter" if pool is None else f"{_pool(pool)}/queues/filter"
+    return list(pages(connection, path, {"work_queues": filters}, limit=limit))
+
+
+def create_work_queue(connection: Connection, pool: str, body: Json) -> Json:
+    """Make a work queue of a pool.
+
+    Raises:
+        ObjectNotFound: there is no such pool.
+        ObjectAlreadyExists: the pool has a queue of this name.
+    """
+    queue: Json = connection.post(f"{_pool(pool)}/queues", body)
+    return queue
+
+
+def change_work_queue(connection: Connection, id: str, changes: Json) -> None:
+    """Change fields of a work queue."""
+    connection.request("PATCH", f"/work_queues/{id}", json=changes)
+
+
+def delete_work_queue(connection: Connection, id: str) -> None:
+    """Delete a work queue; its deployments stay, without a queue."""
+    connection.delete(f"/work_queues/{id}")
+
+
+def _pool(name: str) -> str:
+    return f"/work_pools/{quote(name, safe='')}"
+
+
+def deployments(
+    connection: Connection, filters: Json, *, limit: int | None, sort: str = "NAME_ASC"
+) -> list[Json]:
+    """Return deployments, each with its ``flow_name``; ``filters`` is ``{"deployments": ..., "flows": ...}``."""
+    found = list(pages(connection, "/deployments/filter", {**filters, "sort": sort}, limit=limit))
+    return with_flow_names(connection, found)
+
+
+def deployment(connection: Connection, id: str) -> Json:
+    """Return one deployment with its ``flow_name``.
+
+    Raises:
+        ObjectNotFound: there is none with this id.
+    """
+    return with_flow_names(connection, [connection.get(f"/deployments/{id}")])[0]
+
+
+def change_deployment(connection: Connection, id: str, changes: Json) -> None:
+    """Change fields of a deployment."""
+    connection.request("PATCH", f"/deployments/{id}", json=changes)
+
+
+def set_deployment_paused(connection: Connection, id: str, *, paused: bool) -> None:
+    """Let a deployment's schedules plan no more runs, or plan them again."""
+    connection.post(f"/deployments/{id}/{'pause' if paused else 'resume'}_deployment")
+
+
+def delete_deployment(connection: Connection, id: str) -> None:
+    """Delete a deployment with its schedules and its runs that never began."""
+    connection.delete(f"/deployments/{id}")
+
+
+def run_of_deployment(connection: Connection, id: str, body: Json) -> Json:
+    """Make a run of a deployment; ``body`` says what is other than in the deployment.
+
+    Raises:
+        ObjectAlreadyExists: the parameters do not fit; ``body["detail"]`` names each field.
+    """
+    run: Json = connection.post(f"/deployments/{id}/create_flow_run", body)
+    return run
+
+
+def create_schedules(connection: Connection, deployment: str, schedules: list[Json]) -> list[Json]:
+    """Add schedules to a deployment; return them as the server keeps them."""
+    made: list[Json] = connection.post(f"/deployments/{deployment}/schedules", schedules)
+    return made
+
+
+def change_schedule(connection: Connection, deployment: str, id: str, changes: Json) -> None:
+    """Change fields of a deployment's schedule; what it planned is planned anew."""
+    connection.request("PATCH", f"/deployments/{deployment}/schedules/{id}", json=changes)
+
+
+def delete_schedule(connection: Connection, deployment: str, id: str) -> None:
+    """Delete a deployment's schedule; what it planned goes."""
+    connection.delete(f"/deployments/{deployment}/schedules/{id}")
