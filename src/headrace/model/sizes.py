@@ -1,42 +1,43 @@
-"""Amounts of memory as people write them: ``512MB``, ``1.5GiB``, or a plain number of bytes."""
+"""Sizes as people write them: ``512MB`` is 512,000,000 bytes, ``1.5GiB`` one and a half times 1024 cubed."""
 
 from __future__ import annotations
 
+import math
 import re
-from decimal import Decimal
+from typing import Any
 
-_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
-_DECIMAL = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_UNITS = {
-    **{f"{letter}{end}": 1000**power for letter, power in _DECIMAL.items() for end in ("", "b")},
-    **{f"{letter}i{end}": 1024**power for letter, power in _DECIMAL.items() if letter for end in ("", "b")},
-}
+_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+TAKES = "a number of bytes above 0, as 536870912, 512MB or 1.5GiB (MB is 1000 * 1000 bytes, MiB 1024 * 1024)"
+"""What :func:`size_of` reads, for messages."""
 
 
-def parse_size(value: str | float) -> int:
-    """Return a number of bytes for ``512MB``, ``1.5GiB``, ``64Mi``, ``1073741824``; case does not matter.
+def size_of(value: Any) -> int:
+    """Return the bytes that a number or a text such as ``512MB``, ``512 MiB`` or ``1.5g`` says.
 
-    ``kB``, ``MB``, ``GB``, ``TB`` count by 1,000; ``KiB``, ``MiB``, ``GiB``, ``TiB`` by 1,024; the ``B`` may be left out.
+    Letters of either case; ``M`` is ``MB``, ``Mi`` is ``MiB``. A fraction of a byte is cut.
 
     Raises:
-        ValueError: it is not such an amount, or is below one byte; the message says what would be.
+        ValueError: it says no size, or none above 0.
     """
-    if isinstance(value, bool):
-        raise ValueError(_refusal(value))
-    found = _FORM.fullmatch(str(value).strip())
-    if found is None or found[2].lower() not in _UNITS:
-        raise ValueError(_refusal(value))
-    amount = int(Decimal(found[1]) * _UNITS[found[2].lower()])
-    if amount < 1:
-        raise ValueError(_refusal(value))
-    return amount
-
-
-def _refusal(value: object) -> str:
-    return (
-        f"{value!r} is not an amount of memory. Write a number of bytes above 0, or a number with a unit, as "
-        "512MB, 1.5GiB or 64Mi (MB is 1,000,000 bytes, MiB is 1,048,576)."
-    )
+    if isinstance(value, str):
+        found = _SIZE.fullmatch(value)
+        if found is None or (found[3] and not found[2]):
+            raise ValueError(TAKES)
+        base = 1024 if found[3] else 1000
+        bytes_ = (
+            float(found[1]) * base ** _POWERS[found[2].lower()]
+            if found[2] or "." in found[1]
+            else int(found[1])
+        )
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        bytes_ = value
+    else:
+        raise ValueError(TAKES)
+    if not math.isfinite(bytes_) or bytes_ < 1:
+        raise ValueError(TAKES)
+    return int(bytes_)
 
 
 def size_text(count: int) -> str:

@@ -8,22 +8,19 @@ end: of what moves, it holds all or nothing.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import re
 from typing import NamedTuple
 
 from ..journal.reader import read_whole
 from ..journal.spool import Folder
+from .holes import BLOCK, punch
 from .ship import Shipper
 
 _STRETCH = (64 * 1024, 1 << 20)
 """The least and the most bytes of a stretch; between them, it is a part of the budget."""
 
 _PARTS = 16
-_BLOCK = 4096
-_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
 _DEBUG = re.compile(rb'^\{"k":"log","t":\d+,"level":(?:[0-9]|1[0-9]),[^\n]*\n', re.MULTILINE)
 _ANY = re.compile(rb'^\{"k":"log",[^\n]*\n', re.MULTILINE)
 _BLANK = re.compile(rb"^[ \0]*\n", re.MULTILINE)
@@ -89,7 +86,7 @@ class Budget:
         if not dropped:
             return 0
         kept = _BLANK.sub(b"", kept)
-        if len(data) - len(kept) < 2 * _BLOCK:
+        if len(data) - len(kept) < 2 * BLOCK:
             return 0  # no whole block would be won
         packed = _Packed(offset, len(data), kept, dropped)
         self._write_note(packed)
@@ -130,19 +127,9 @@ class Budget:
 def _blank(fd: int, offset: int, length: int) -> None:
     """Make a stretch one blank line, and give its blocks back."""
     last = offset + length - 1
-    first_block = -(-offset // _BLOCK) * _BLOCK
-    end_block = max(last // _BLOCK * _BLOCK, first_block)
+    first_block = -(-offset // BLOCK) * BLOCK
+    end_block = max(last // BLOCK * BLOCK, first_block)
     os.pwrite(fd, b" " * (first_block - offset), offset)
     os.pwrite(fd, b" " * (last - end_block) + b"\n", end_block)
-    if end_block > first_block and not _punch(fd, first_block, end_block - first_block):
+    if end_block > first_block and not punch(fd, first_block, end_block - first_block):
         os.pwrite(fd, b" " * (end_block - first_block), first_block)
-
-
-def _punch(fd: int, offset: int, length: int) -> bool:
-    """Give blocks back to the file system; return ``False`` where it cannot (they are then only blanked)."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        call = libc.fallocate64 if hasattr(libc, "fallocate64") else libc.fallocate
-        call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-        return bool(call(fd, _KEEP_SIZE_PUNCH_HOLE, offset, length) == 0)
-    return False
