@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.model.sizes import size_of
+from headrace.model.sizes import size_of, size_text
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from headrace.model.sizes import size_of
     [
         (1, 1), ("1", 1), ("1b", 1), (1024.9, 1024), ("512MB", 512_000_000), ("512 mb", 512_000_000),
         ("512M", 512_000_000), ("512Mi", 512 * 1024**2), ("512MiB", 512 * 1024**2), ("1.5GiB", 3 * 512 * 1024**2),
-        ("1_000k", 1_000_000), (" 2 TB ", 2 * 10**12), ("0.5k", 500),
+        ("2.3kB", 2300), ("0.1GB", 100_000_000), (" 2 TB ", 2 * 10**12), ("0.5k", 500),
     ],
 )  # fmt: skip
 def test_a_size_is_read(value: object, bytes_: int) -> None:
@@ -24,7 +24,7 @@ def test_a_size_is_read(value: object, bytes_: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "MB", "ib", "1ib", "-1", "-5MB", "0", 0, 0.5, -1, True, None, "1e3", "five", "1 2", "1PB", "1MBB",
+    ["", "MB", "ib", "1ib", "-1", "-5MB", "0", 0, 0.5, -1, True, None, "1e3", "five", "1 2", "1,5GB", "1_000", "9" * 20, "9" * 31, 1e300, "1." + "0" * 31, "1PB", "1MBB",
      float("nan"), float("inf"), [], {}, "٣MB"],
 )  # fmt: skip
 def test_what_is_no_size_is_refused_with_what_is_taken(value: object) -> None:
@@ -47,3 +47,9 @@ def test_anything_is_a_size_above_zero_or_a_value_error(value: object) -> None:
     except ValueError:
         return
     assert isinstance(size, int) and size >= 1
+
+
+@given(st.integers(1, 2**50))
+def test_a_size_for_people_is_close(count: int) -> None:
+    """It is within a twentieth, and reads back as a size."""
+    assert abs(size_of(size_text(count)) - count) <= count * 0.05

@@ -93,6 +93,10 @@ class Job(msgspec.Struct, omit_defaults=True):
     """Modules that the worker's template process has imported already."""
     stream_output: bool = True
     """Whether what the run prints and logs is shown by its worker, too."""
+    name: str | None = None
+    """What is started is called so, where such things have names; a process has none."""
+    labels: dict[str, str] = {}
+    """Labels of what is started, where such things have labels; a process has none."""
 
 
 class Order(msgspec.Struct, omit_defaults=True):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
-_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*((?:[kmgt]i?)?)b?\s*", re.IGNORECASE)
+_FACTORS: dict[str, int] = {
+    **{letter + "i": 1024**power for power, letter in enumerate("kmgt", 1)},
+    **{letter: 1000**power for power, letter in enumerate(("", *"kmgt"))},
+}
 
 TAKES = "a number of bytes above 0, as 536870912, 512MB or 1.5GiB (MB is 1000 * 1000 bytes, MiB 1024 * 1024)"
 """What :func:`size_of` reads, for messages."""
@@ -22,22 +26,21 @@ def size_of(value: Any) -> int:
         ValueError: it says no size, or none above 0.
     """
     if isinstance(value, str):
-        found = _SIZE.fullmatch(value)
-        if found is None or (found[3] and not found[2]):
-            raise ValueError(TAKES)
-        base = 1024 if found[3] else 1000
-        bytes_ = (
-            float(found[1]) * base ** _POWERS[found[2].lower()]
-            if found[2] or "." in found[1]
-            else int(found[1])
-        )
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        bytes_ = value
+        amount = _read(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        amount = Decimal(value)
     else:
         raise ValueError(TAKES)
-    if not math.isfinite(bytes_) or bytes_ < 1:
+    if not 1 <= amount < 2**63:  # more does not fit into an order, nor into any machine
         raise ValueError(TAKES)
-    return int(bytes_)
+    return int(amount)
+
+
+def _read(text: str) -> Decimal:
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(TAKES)
+    return Decimal(found[1]) * _FACTORS[found[2].lower()]  # decimal: 2.3kB is exactly 2,300 bytes
 
 
 def size_text(count: int) -> str:
