@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from .sizes import size_text
+
 
 class Ending(msgspec.Struct, omit_defaults=True):
     """How a process ended, as far as its supervisor could see."""
@@ -28,19 +30,39 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     """Whether the kernel's out-of-memory killer acted in the process's cgroup while it lived."""
     peak_memory_bytes: int | None = None
     cpu_seconds: float | None = None
+    memory_limit_bytes: int | None = None
+    """The memory limit that its processes passed."""
+    memory_bytes: int | None = None
+    """What its processes held together when they passed it."""
+    memory_process: str | None = None
+    """Which of them held the most: pid, amount and command."""
+    cgroup_oom_kills: int | None = None
+    """How often the OOM killer acted in its control group while it lived, whoever the victims were."""
+    cgroup_peak_bytes: int | None = None
+    """The most that its control group held, if that was while it lived; other processes may be in the group."""
+    cgroup_limit_bytes: int | None = None
+    """What its control group may hold."""
     stack: str | None = None
     """The Python stacks at the fault, as faulthandler wrote them."""
+    sampled_stack: str | None = None
+    """Where its threads stood when its own sampler last looked (once a second)."""
+    sample_age_seconds: float | None = None
+    """How long before the end that was."""
     last_output: list[str] | None = None
-    """The last lines of the run's log, oldest first."""
+    """The last lines of the run's log, or of what it printed, oldest first."""
     open_tasks: list[str] | None = None
     """Names of task runs that had not ended."""
     host: str | None = None
     pid: int | None = None
     died: str | None = None
     """When, ISO 8601."""
+    last_sign_of_life: str | None = None
+    """The time of the last record that the process itself wrote, ISO 8601."""
     killed_by: str | None = None
     """``headrace`` when the supervisor itself ended the process, with the reason in the message."""
     timeout_seconds: float | None = None
+    timeout_of: str | None = None
+    """Whose timeout that was: ``flow`` (``timeout_seconds``) or ``job`` (the pool's or deployment's ``timeout``)."""
     asked_by: str | None = None
     asked_at: str | None = None
 
@@ -52,6 +74,25 @@ class Asked(NamedTuple):
     at: str
     killed: bool
     """Whether the supervisor killed the process after its grace time."""
+
+
+class Excess(NamedTuple):
+    """A memory limit that was passed, and by whom."""
+
+    limit_bytes: int
+    total_bytes: int
+    """What all processes of the run held together."""
+    pid: int
+    """The process that held the most of it."""
+    command: str
+    """Its command line; empty when it could not be read."""
+    held_bytes: int
+    """What that process held."""
+
+    def process(self) -> str:
+        """Return the process for people: ``pid 812 with 1.1 GB (python etl.py)``."""
+        command = f" ({self.command})" if self.command else ""
+        return f"pid {self.pid} with {size_text(self.held_bytes)}{command}"
 
 
 class Verdict(NamedTuple):
@@ -89,32 +130,32 @@ def judge(
     *,
     asked: Asked | None = None,
     timed_out: float | None = None,
+    job_timed_out: float | None = None,
+    memory: Excess | None = None,
     oom_killed: bool | None = None,
     has_stack: bool = False,
     recovered: bool = False,
 ) -> Verdict:
     """Say in which state an open run ended, given how its process did.
 
-    ``timed_out`` is the limit in seconds when the supervisor killed the process for passing it;
+    ``timed_out`` is the flow's limit in seconds when the supervisor killed the process for passing it, and
+    ``job_timed_out`` the job's; ``memory`` what passed the memory limit when it killed the process for that;
     ``oom_killed`` whether the kernel's OOM killer acted (``None``: it could not be seen);
     ``has_stack`` whether faulthandler left a stack; ``recovered`` whether the process was gone before anybody
     watched it (its host restarted, or run and supervisor were killed together).
     """
     if asked is not None:
         return _cancelled(asked)
-    if timed_out is not None:
-        return Verdict(
-            "FAILED",
-            "TimedOut",
-            f"It passed its timeout of {timed_out:g} s and did not stop when told, so its process was killed.",
-            "certain",
-        )
+    if memory is not None:
+        return _out_of_memory(memory)
+    if timed_out is not None or job_timed_out is not None:
+        return _timed_out(timed_out, job_timed_out)
     if recovered and ending == Ending():
         return Verdict(
             "CRASHED",
             "Lost",
-            "Its process was gone when this journal was taken up: the host restarted, or the run was killed "
-            "together with its supervisor.",
+            "Its process was gone when this journal was taken up; most likely the host restarted, or the run was "
+            "killed together with its supervisor.",
             "likely",
         )
     if ending.signal is not None:
@@ -124,7 +165,7 @@ def judge(
             "CRASHED",
             "Crashed",
             f"The process ended without reporting: exit code {ending.code}, and the run had not ended "
-            "(os._exit, or a library that ends the process).",
+            "(os._exit does that, and so do some libraries).",
             "certain",
         )
     return Verdict(
@@ -146,6 +187,24 @@ def _cancelled(asked: Asked) -> Verdict:
     return Verdict("CANCELLED", "Cancelled", f"Cancel was asked{by} at {asked.at}; {how}.", "certain")
 
 
+def _out_of_memory(memory: Excess) -> Verdict:
+    return Verdict(
+        "CRASHED",
+        "OutOfMemory",
+        f"Its processes held {size_text(memory.total_bytes)}, more than its memory limit of "
+        f"{size_text(memory.limit_bytes)}, so they were killed; the largest was {memory.process()}.",
+        "certain",
+    )
+
+
+def _timed_out(flow_s: float | None, job_s: float | None) -> Verdict:
+    if flow_s is not None:
+        why = f"It passed its timeout of {flow_s:g} s and did not stop when told, so its process was killed."
+    else:
+        why = f"Its process passed the job's timeout of {job_s:g} s and did not stop when told, so it was killed."
+    return Verdict("FAILED", "TimedOut", why, "certain")
+
+
 def _signalled(number: int, oom_killed: bool | None, has_stack: bool) -> Verdict:
     name = signal_name(number)
     if number == _signal.SIGINT:
@@ -159,7 +218,7 @@ def _signalled(number: int, oom_killed: bool | None, has_stack: bool) -> Verdict
         )
     if number == _signal.SIGKILL:
         why = {
-            True: "; the kernel's OOM killer acted in its cgroup at that time: it ran out of memory",
+            True: "; the kernel's OOM killer acted in its cgroup at that time, so most likely it ran out of memory",
             False: "; the kernel's OOM killer did not do it",
             None: "; whether the OOM killer did it could not be seen",
         }[oom_killed]

@@ -24,10 +24,13 @@ class Vitals:
         self.cpu_seconds: float | None = None
         # A process that is gone has no cgroup any more; its companion was started by it, in the same one.
         self._oom = cgroup.oom_counter(pid) or (cgroup.oom_counter() if oom_kills is not None else None)
-        self._oom_before = oom_kills if oom_kills is not None else cgroup.oom_kills(self._oom)
+        self._oom_begin = oom_kills if oom_kills is not None else cgroup.oom_kills(self._oom)
+        self._oom_before = self._oom_begin
+        self._peak_begin = cgroup.peak_bytes(self._oom)
 
     def sample(self) -> None:
-        """Look once more (about 50 µs)."""
+        """Look once more (about 70 µs)."""
+        oom_kills = cgroup.oom_kills(self._oom)
         with contextlib.suppress(OSError, ValueError, IndexError):
             status = Path(f"/proc/{self._pid}/status").read_bytes()
             at = status.find(b"VmHWM:")
@@ -36,13 +39,28 @@ class Vitals:
             stat = Path(f"/proc/{self._pid}/stat").read_bytes()
             fields = stat[stat.rindex(b")") + 2 :].split()
             self.cpu_seconds = (int(fields[11]) + int(fields[12])) / _TICKS
+            if fields[0] not in (b"Z", b"X"):
+                self._oom_before = (
+                    oom_kills  # it lives: whoever the OOM killer took until now was another one
+                )
 
     def oom_killed(self) -> bool | None:
-        """Say whether the OOM killer acted in the process's cgroup since it began; ``None``: not to be seen."""
+        """Say whether the OOM killer acted in the process's cgroup since it was last seen alive; ``None``: not to be seen."""
         now = cgroup.oom_kills(self._oom)
         if now is None or self._oom_before is None:
             return None
         return now > self._oom_before
+
+    def cgroup_counts(self) -> dict[str, int]:
+        """Return what the control group tells now, by the names of the evidence; what it does not tell is left out."""
+        kills, peak = cgroup.oom_kills(self._oom), cgroup.peak_bytes(self._oom)
+        grown = peak is not None and self._peak_begin is not None and peak > self._peak_begin
+        found = {
+            "cgroup_oom_kills": kills - self._oom_begin if kills and self._oom_begin is not None else None,
+            "cgroup_peak_bytes": peak if grown else None,  # else it is older than the run
+            "cgroup_limit_bytes": cgroup.limit_bytes(self._oom),
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 def read_stacks(path: Path) -> str | None:

@@ -41,18 +41,25 @@ def descendants(journal: str, *, apart_from: int) -> list[Descendant]:
     for entry in _pids():
         if entry in (apart_from, os.getpid()):
             continue
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if mark not in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                continue
-            stat = Path(f"/proc/{entry}/stat").read_bytes()
-            fields = stat[stat.rindex(b")") + 2 :].split()
-            if fields[0] in (b"Z", b"X"):
-                continue
-            command = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").strip()
-            found.append(
-                Descendant(entry, int(fields[19]), int(fields[3]), command.decode("utf-8", "replace")[:300])
-            )
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                process = describe(entry)
+                if process is not None:
+                    found.append(process)
     return found
+
+
+def describe(pid: int) -> Descendant | None:
+    """Return a living process by its pid; ``None`` when there is none, or only its zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        if fields[0] in (b"Z", b"X"):
+            return None
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").strip()
+    except (OSError, ValueError):  # it ended in this moment
+        return None
+    return Descendant(pid, int(fields[19]), int(fields[3]), command.decode("utf-8", "replace")[:300])
 
 
 def _pids() -> list[int]:
