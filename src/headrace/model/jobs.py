@@ -329,8 +329,13 @@ def check(variables: Json) -> None:
         JobError: naming setting and value.
     """
     for name, value in laid_over({}, variables).items():
-        if name in BY_NAME and not any(True for _ in _placeholders(value)):
+        if name in BY_NAME and not refers(value):
             _read(BY_NAME[name], value)
+
+
+def refers(value: Any) -> bool:
+    """Say whether a value holds placeholders, so that only who fills them in can judge it."""
+    return next(_placeholders(value), None) is not None
 
 
 def environment(job: Job, base: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
 from headrace.model.clock import iso
+from headrace.server.orchestration.job_variables import misfit
 from headrace.server.orchestration.parameters import misfits
 from headrace.server.orchestration.rules import Proposal
 from headrace.server.store import deployments, flow_runs, places
@@ -71,6 +72,8 @@ def _create(connection: Connection, at: Context, id: str, body: DeploymentFlowRu
             return known, False
     parameters = {**deployment["parameters"], **body.parameters}
     _refuse_misfits(deployment, parameters, body.enforce_parameter_schema)
+    if body.job_variables:
+        _refuse_job(connection, deployment, body.job_variables)
     row = {
         **new_runs.new_row(body, flow_id, at.ids.new(now_us), now_us),
         "parameters": parameters or None,
@@ -93,6 +96,14 @@ def _refuse_misfits(deployment: Run, parameters: Run, asked: bool | None) -> Non
         raise HTTPException(
             409, f"Error creating flow run: Validation failed for parameters: {'; '.join(wrong)}"
         )
+
+
+def _refuse_job(connection: Connection, deployment: Run, variables: Run) -> None:
+    queue = deployment["work_queue_id"]
+    pool = places.pool_of_queue(connection, queue) if queue is not None else None
+    why = misfit(*pool, deployment["job_variables"], variables) if pool is not None else None
+    if why is not None:
+        raise HTTPException(422, f"Error creating flow run: Validation failed for job variables: {why}")
 
 
 def _labels(deployment: Run, body: DeploymentFlowRunCreate) -> Run:

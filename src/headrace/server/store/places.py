@@ -29,12 +29,24 @@ class Place(NamedTuple):
         return self._asdict()
 
 
+NOWHERE: dict[str, Any] = dict.fromkeys(Place._fields)
+"""The columns of a run that is carried out by whoever serves its deployment."""
+
+
 def of_queue(connection: Connection, id: str) -> Place | None:
     """Return the place of a queue, or ``None``."""
     joined = queues.join(pools, pools.c.id == queues.c.work_pool_id)
     names = (pools.c.id, pools.c.name, queues.c.id, queues.c.name)
     row = connection.execute(select(*names).select_from(joined).where(queues.c.id == id)).first()
     return None if row is None else Place(*row)
+
+
+def pool_of_queue(connection: Connection, id: str) -> tuple[str, dict[str, Any]] | None:
+    """Return type and job template of the pool that a queue belongs to, or ``None``."""
+    joined = queues.join(pools, pools.c.id == queues.c.work_pool_id)
+    statement = select(pools.c.type, pools.c.base_job_template).select_from(joined).where(queues.c.id == id)
+    row = connection.execute(statement).first()
+    return None if row is None else (row[0], row[1] or {})
 
 
 def find(
