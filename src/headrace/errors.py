@@ -5,11 +5,17 @@
     HeadraceError
     ├── SettingError              a setting holds something it cannot hold
     ├── ScheduleError             a schedule says no time, or cannot be read (also ``ValueError``)
+    ├── DeploymentError           a deployment cannot be made as it is asked for
     ├── ParameterTypeError        a flow's argument does not fit its type hint
     ├── ParameterBindError        a call does not fit the function's signature
     ├── MissingContextError       something needs a running flow or task and there is none
     ├── MissingResult             a run's value is asked for that is not held any more
     ├── UnfinishedRun             a result is asked of a run that has not ended
+    │   └── PausedRun             it has not ended because it waits for somebody
+    ├── FlowPauseTimeout          nobody resumed a paused run in time (also ``TimeoutError``)
+    ├── NotPausedError            a run is to be resumed that is not paused
+    ├── RunInputError             what a paused run is told does not fit what it asks for (also ``ValueError``)
+    ├── FlowRunWaitTimeout        a run that is waited for did not end in time (also ``TimeoutError``)
     ├── FailedRun                 a run failed and left no exception to raise
     ├── CrashedRun                a run ended without reporting
     │   └── CrashedTaskError      the process of a task died (ProcessPoolTaskRunner)
@@ -18,6 +24,7 @@
     ├── FlowRunTimeout, TaskRunTimeout   ``timeout_seconds`` passed (also ``TimeoutError``)
     ├── JobError                  a job setting holds something it cannot hold
     ├── LaunchError               what carries a run out could not be started or found
+    ├── LoadError                 the code of a flow cannot be got or loaded; ``tried`` says where
     ├── JournalError              a journal cannot be read or written
     │   └── OffsetMismatch        bytes were shipped to the wrong place; ``expected`` says the right one
     └── ApiError                  the server refused a request; ``status`` and ``body`` say why
@@ -26,6 +33,7 @@
         └── ServerUnavailable     no answer at all, or 5xx after retries
 
     TerminationSignal (BaseException)   the run was told to end; ``except Exception`` does not swallow it
+    Pause (BaseException)               the run is suspended: its process ends and another one goes on later
 
 Each class has a stable ``code`` for support and for REST bodies.
 """
@@ -71,6 +79,12 @@ class ScheduleError(HeadraceError, ValueError):
         self.field = field
 
 
+class DeploymentError(HeadraceError):
+    """A deployment cannot be made as it is asked for; the text says what to change."""
+
+    code = "deployment"
+
+
 class ParameterTypeError(HeadraceError):
     """An argument of a flow does not fit its type hint; the text names each field and the reason."""
 
@@ -99,6 +113,40 @@ class UnfinishedRun(HeadraceError):
     """A result was asked of a run that has not ended yet."""
 
     code = "unfinished-run"
+
+
+class PausedRun(UnfinishedRun):
+    """A result was asked of a run that is paused or suspended."""
+
+    code = "paused-run"
+
+
+class FlowPauseTimeout(HeadraceError, TimeoutError):
+    """Nobody resumed a paused flow run within its timeout.
+
+    In the run itself ``pause_flow_run`` raises it; left alone it fails the run. ``resume_flow_run`` raises it when it
+    comes too late.
+    """
+
+    code = "flow-pause-timeout"
+
+
+class NotPausedError(HeadraceError):
+    """A flow run was to be resumed that is not paused; its state is as it was."""
+
+    code = "not-paused"
+
+
+class RunInputError(HeadraceError, ValueError):
+    """What a paused run is told does not fit what it asks for; the text names the fields. It stays paused."""
+
+    code = "run-input"
+
+
+class FlowRunWaitTimeout(HeadraceError, TimeoutError):
+    """A flow run that was waited for has not ended in time; it goes on."""
+
+    code = "flow-run-wait-timeout"
 
 
 class FailedRun(HeadraceError):
@@ -174,6 +222,20 @@ class LaunchError(HeadraceError):
     code = "launch"
 
 
+class LoadError(HeadraceError):
+    """The code of a flow cannot be fetched or loaded; a run ends as Failed, named LoadError.
+
+    ``tried`` is the file, folder, module or repository that was tried, as text; the cause, if user code raised
+    one, is chained.
+    """
+
+    code = "load"
+
+    def __init__(self, message: str, *, tried: str = "") -> None:
+        super().__init__(message)
+        self.tried = tried
+
+
 class JournalError(HeadraceError):
     """A journal cannot be read or written."""
 
@@ -246,3 +308,29 @@ class TerminationSignal(BaseException):
         self.cancelled = cancelled
         self.who = who
         self.at = at
+
+
+class Pause(BaseException):
+    """The flow run is suspended: its process ends now, and a resume starts another one.
+
+    It derives from ``BaseException``, as :class:`TerminationSignal` does: ``finally`` blocks run, ``except
+    Exception`` does not swallow it. ``key`` names the pause, ``expires`` (ISO 8601) says when it is over for good,
+    ``keyset`` where its input is kept at the server; each may be ``None``.
+    """
+
+    def __reduce__(self) -> Any:
+        """Pickle the text and the attributes, as other errors do."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        key: str | None = None,
+        expires: str | None = None,
+        keyset: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.expires = expires
+        self.keyset = keyset

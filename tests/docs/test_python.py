@@ -19,7 +19,7 @@ from .test_reference import REFERENCE, headings
 
 PAGE = (REFERENCE / "python.md").read_text(encoding="utf-8")
 DOORS = [
-    "context", "flows", "futures", "logging", "states", "task_runners", "tasks", "testing", "testing.utilities",
+    "context", "deployments", "flows", "futures", "logging", "schedules", "states", "task_runners", "tasks", "testing", "testing.utilities",
     "utilities.annotations",
 ]  # fmt: skip
 
@@ -27,6 +27,8 @@ DOORS = [
 def public_names(module: str) -> list[str]:
     """Return what a door module offers: what it imports by its own name, and what it defines."""
     found = importlib.import_module(f"headrace.{module}")
+    if hasattr(found, "_HOME"):  # a table of names that are found when they are asked for
+        return sorted(found._HOME)
     tree = ast.parse(inspect.getsource(found))
     names: list[str] = []
     for node in tree.body:

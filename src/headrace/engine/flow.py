@@ -26,8 +26,11 @@ from .source import version_of
 from .state import State
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from typing_extensions import Unpack
 
+    from .deployable import Deployable, DeploymentOptions
     from .runner import TaskRunner
 
 P = ParamSpec("P")
@@ -118,6 +121,8 @@ class Flow(Generic[P, R]):
         self.on_crashed_hooks = list(on_crashed or [])
         self.on_running_hooks = list(on_running or [])
         self.validator = arguments.Validator(fn, self.signature, self.name)
+        self.source: tuple[Any, str] | None = None
+        """Storage and entrypoint from which :meth:`from_source` loaded it."""
         self._key = f"flow:{self.name}"
 
     @property
@@ -212,7 +217,94 @@ class Flow(Generic[P, R]):
         Raises:
             TypeError: one that the decorator does not know.
         """
-        return Flow(self.fn, **merge_options("flow", self._options(), dict(options)))
+        changed: Flow[P, R] = Flow(self.fn, **merge_options("flow", self._options(), dict(options)))
+        changed.source = self.source
+        return changed
+
+    def to_deployment(
+        self, name: str, work_pool_name: str | None = None, **options: Unpack[DeploymentOptions]
+    ) -> Deployable:
+        """Return a deployment of this flow as a value, to be kept by ``deploy`` or carried out by ``serve``.
+
+        ``interval``, ``cron``, ``rrule`` (one or a list), ``schedule`` or ``schedules``: when it runs; only one of
+        them. ``paused``: whether they rest. ``parameters``, ``job_variables``, ``tags``, ``description``, ``version``:
+        what its runs get. ``enforce_parameter_schema``: refuse runs whose parameters do not fit. ``work_queue_name``:
+        its queue within the pool. ``concurrency_limit``: a number, or ``{"limit", "collision_strategy",
+        "grace_period_seconds"}``. ``entrypoint_type``: ``"file_path"`` or ``"module_path"``.
+
+        Raises:
+            DeploymentError: it cannot be made so, or no other process could load the flow.
+            ParameterBindError, ParameterTypeError: the parameters do not fit the flow.
+            ScheduleError: a schedule cannot be read.
+        """
+        made: Deployable = _door("deployments.runner").RunnerDeployment.from_flow(
+            self, name, work_pool_name, **options
+        )
+        return made
+
+    async def ato_deployment(
+        self, name: str, work_pool_name: str | None = None, **options: Unpack[DeploymentOptions]
+    ) -> Deployable:
+        """As :meth:`to_deployment`."""
+        return self.to_deployment(name, work_pool_name, **options)
+
+    def deploy(
+        self,
+        name: str,
+        work_pool_name: str | None = None,
+        image: Any = None,
+        build: bool | None = None,
+        push: bool | None = None,
+        print_next_steps: bool = True,
+        ignore_warnings: bool = False,  # noqa: ARG002  # the field's; there is no warning here
+        **options: Unpack[DeploymentOptions],
+    ) -> UUID:
+        """Have a deployment of this flow kept in a work pool; return its id (in async code: await it).
+
+        One of this name is changed. The options are those of :meth:`to_deployment`; schedules and ``paused`` stay as
+        they are where they are not given.
+
+        Raises:
+            DeploymentError: there is no such pool, or what is asked for cannot be; and as :meth:`to_deployment`.
+            ApiError: the server refuses something; the text names the field.
+        """
+        made: UUID = _door("deployments.deploying").deploy_flow(
+            self, name, work_pool_name=work_pool_name, image=image, build=build, push=push,
+            print_next_steps=print_next_steps, **options,
+        )  # fmt: skip
+        return made
+
+    async def adeploy(self, name: str, **options: Any) -> UUID:
+        """As :meth:`deploy`, for async code."""
+        import asyncio  # as above
+
+        return await asyncio.to_thread(self.deploy, name, **options)
+
+    @staticmethod
+    def from_source(source: Any, entrypoint: str) -> Flow[Any, Any]:
+        """Return the flow at ``file.py:function`` of a folder or git repository; its deployments fetch it from there.
+
+        ``source``: a path, a git address, ``GitRepository(...)`` or ``LocalStorage(...)``. In async code: await it.
+
+        Raises:
+            DeploymentError: ``source`` is none of these, or holds a secret in clear.
+            LoadError: the code cannot be fetched, or there is no such flow in it.
+        """
+        from .calling import here_or_awaited  # asyncio is heavy, and most programs deploy nothing
+
+        flow_from = _door("deployments.fetching").flow_from
+        found: Flow[Any, Any] = here_or_awaited(lambda: flow_from(source, entrypoint))
+        return found
+
+    @staticmethod
+    async def afrom_source(source: Any, entrypoint: str) -> Flow[Any, Any]:
+        """As :meth:`from_source`, for async code."""
+        import asyncio  # as above
+
+        found: Flow[Any, Any] = await asyncio.to_thread(
+            _door("deployments.fetching").flow_from, source, entrypoint
+        )
+        return found
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -274,6 +366,16 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
+
+
+def _door(module: str) -> Any:
+    """Return a module of the public door, which stands above the engine: by its name, and only when it is asked for.
+
+    It speaks to the server, as the engine may not; a flow merely offers it under the name that users know.
+    """
+    from importlib import import_module  # as above: loaded when it is needed
+
+    return import_module(f"headrace.{module}")
 
 
 def settings_now() -> Any:
@@ -387,23 +489,34 @@ def merge_options(kind: str, known: dict[str, Any], given: dict[str, Any]) -> di
     return {**known, **given}
 
 
-@overload
-def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
-@overload
-def flow(fn: None = None, /, **options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
-def flow(fn: Any = None, /, **options: Any) -> Any:
-    """Make a function a flow: each call is a run with a state, logs and a place in the list of runs.
+class FlowDecorator:
+    """``@flow``, and ``flow.from_source``."""
 
-    ``name``: the flow's name, else the function's with dashes. ``version``: text, else a hash of the file.
-    ``flow_run_name``: a template with ``{parameter}``, or a function. ``retries`` and ``retry_delay_seconds``:
-    how often a failed run is tried again, and the seconds before each (a number, or a list). ``task_runner``:
-    where submitted tasks run (threads). ``timeout_seconds``: after it the run is Failed, named TimedOut.
-    ``validate_parameters``: fit arguments to the type hints. ``log_prints``: ``print`` goes to the log.
-    ``on_...``: lists of functions ``(flow, flow_run, state)``. The result arguments are kept for later.
-    """
-    if fn is None:
-        return functools.partial(_make_flow, options)
-    return Flow(fn, **options)
+    from_source = staticmethod(Flow.from_source)
+    afrom_source = staticmethod(Flow.afrom_source)
+
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Flow[P, R]: ...
+    @overload
+    def __call__(
+        self, fn: None = None, /, **options: Unpack[FlowOptions]
+    ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+    def __call__(self, fn: Any = None, /, **options: Any) -> Any:
+        """Make a function a flow: each call is a run with a state, logs and a place in the list of runs.
+
+        ``name``: the flow's name, else the function's with dashes. ``version``: text, else a hash of the file.
+        ``flow_run_name``: a template with ``{parameter}``, or a function. ``retries`` and ``retry_delay_seconds``:
+        how often a failed run is tried again, and the seconds before each (a number, or a list). ``task_runner``:
+        where submitted tasks run (threads). ``timeout_seconds``: after it the run is Failed, named TimedOut.
+        ``validate_parameters``: fit arguments to the type hints. ``log_prints``: ``print`` goes to the log.
+        ``on_...``: lists of functions ``(flow, flow_run, state)``. The result arguments are kept for later.
+        """
+        if fn is None:
+            return functools.partial(_make_flow, options)
+        return Flow(fn, **options)
+
+
+flow = FlowDecorator()
 
 
 def _make_flow(options: dict[str, Any], fn: Any) -> Flow[Any, Any]:

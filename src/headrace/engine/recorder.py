@@ -69,6 +69,11 @@ class Recorder:
         """Whether records go anywhere."""
         return not self.muted
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether a server will know what is recorded here."""
+        return self._is_supervised and not self.muted
+
     def new_id(self) -> str:
         """Return a new id."""
         return self.ids.new(self.now())
