@@ -1,0 +1,1 @@
+"""Tests of getting code and loading flows."""
