@@ -28,8 +28,19 @@ class Row(NamedTuple):
 
 TREE: dict[str, Row] = {
     "flow": Row("flow:group", "List flows.", ("flows",)),
-    "flow-run": Row("flow_run:group", "List, follow, explain, cancel and delete flow runs.", ("flow-runs",)),
+    "flow-run": Row(
+        "flow_run:group",
+        "List, follow, explain, cancel, retry, suspend, resume and delete flow runs.",
+        ("flow-runs",),
+    ),
     "task-run": Row("task_run:group", "List and explain task runs.", ("task-runs",)),
+    "deployment": Row(
+        "deployment:group", "Run, view, pause and delete deployments, and their schedules.", ("deployments",)
+    ),
+    "work-pool": Row("work_pool:group", "Make, view, limit, pause and delete work pools.", ("work-pools",)),
+    "work-queue": Row(
+        "work_queue:group", "Make, view, limit, pause and delete work queues.", ("work-queues",)
+    ),
     "server": Row("server:group", "Start, watch and stop a server on this machine."),
     "journal": Row(
         "journal:group", "Read and ship the journals that runs of this machine wrote.", ("journals",)

@@ -1,8 +1,8 @@
-"""``headrace flow-run``: list, follow, explain, cancel and delete flow runs."""
+"""``headrace flow-run``: list, follow, explain, cancel, retry, suspend, resume and delete flow runs."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import click
@@ -12,8 +12,8 @@ from headrace.client.calls import Json
 from headrace.client.connection import Connection
 from headrace.model.states import TERMINAL
 
-from . import explain, following, pick
-from .exits import OF_STATE, Code
+from . import explain, following, pick, values
+from .exits import OF_STATE, Code, Refusal
 from .filters import filter_options, flow_filter, run_filter
 from .lines import log_line, log_options, write_logs
 from .output import (
@@ -30,10 +30,13 @@ from .output import (
 )
 from .session import current
 
+_LONGEST_S = 10.0 * 366 * 86_400
+"""How long a run may be suspended: ten years, which every calendar has."""
+
 
 @click.group(name="flow-run")
 def group() -> None:
-    """List, follow, explain, cancel and delete flow runs.
+    """List, follow, explain, cancel, retry, suspend, resume and delete flow runs.
 
     RUN is an id, the first or last characters of one, or a run's name.
     """
@@ -210,8 +213,7 @@ def _tell_cancel(run: Json, answer: Json, grace_s: float) -> None:
     name = printable(run["name"])
     kind = (answer.get("state") or {}).get("type")
     if not _is_cancelled(answer):
-        reason = (answer.get("details") or {}).get("reason") or f"the server answered {answer['status']}"
-        click.echo(f"{name} was not cancelled: {printable(str(reason))}", err=True)
+        click.echo(f"{name} was not cancelled: {_reason(answer)}", err=True)
     elif kind == "CANCELLED":
         click.echo(f"{name} had not begun; it is Cancelled now.")
     else:
@@ -220,6 +222,109 @@ def _tell_cancel(run: Json, answer: Json, grace_s: float) -> None:
             "(setting grace_seconds on its host) the whole process tree is killed.\n"
             f"Follow it with: headrace flow-run watch {run['id']}"
         )
+
+
+@group.command(epilog="Example: headrace flow-run retry brave-otter")
+@pick.RUN_ARGUMENT
+@output_option
+def retry(run: str, output: str) -> int:
+    """Let a run of a deployment that has ended be tried once more, by a worker."""
+    session = current()
+    found = pick.flow_run(session.connection, run)
+    _refuse_retry(found)
+    who = _user()
+    state = {
+        "type": "SCHEDULED",
+        "name": "AwaitingRetry",
+        "message": f"Another try was asked by {who}.",
+        "state_details": {"scheduled_time": datetime.now(timezone.utc).isoformat()},
+    }
+    answer = calls.set_flow_run_state(session.connection, found["id"], state, who=who)
+    told = {"SCHEDULED": "is AwaitingRetry: a worker of its work pool will start it again."}
+    return _tell_answer(found, answer, output, "cannot be tried again", told)
+
+
+def _refuse_retry(run: Json) -> None:
+    name = printable(run["name"])
+    if run.get("state_type") not in TERMINAL:
+        raise Refusal(
+            f"{name} has not ended (it is {run.get('state_name') or 'in no state'}), so there is nothing to try again. "
+            f"`headrace flow-run cancel {run['id']}` ends it."
+        )
+    if not run.get("deployment_id"):
+        raise Refusal(
+            f"{name} is no run of a deployment, so no worker could start it. Run its script once more; or deploy the "
+            "flow (`headrace deploy`), and `headrace deployment run` makes runs that can be tried again."
+        )
+
+
+@group.command(epilog="Example: headrace flow-run suspend brave-otter")
+@pick.RUN_ARGUMENT
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, _LONGEST_S, min_open=True),
+    default=3600.0,
+    metavar="SECONDS",
+    help="How long it may wait to be resumed before it counts as Failed; an hour if not given.",
+)
+@output_option
+def suspend(run: str, timeout_s: float, output: str) -> int:
+    """Let a run of a deployment end its process before its next task and wait, without a slot, to be resumed."""
+    session = current()
+    found = pick.flow_run(session.connection, run)
+    who = _user()
+    until = datetime.now(timezone.utc) + timedelta(seconds=timeout_s)
+    state = {
+        "type": "PAUSED",
+        "name": "Suspended",
+        "message": f"Suspending was asked by {who}.",
+        "state_details": {"pause_reschedule": True, "pause_timeout": until.isoformat()},
+    }
+    answer = calls.set_flow_run_state(session.connection, found["id"], state, who=who)
+    resume = f"`headrace flow-run resume {found['id']}` lets it go on."
+    told = {
+        "PAUSED": f"is Suspended. {resume}",
+        "RUNNING": f"was asked to suspend: its process ends before its next task. {resume}",
+    }
+    return _tell_answer(found, answer, output, "was not suspended", told)
+
+
+@group.command(epilog="Example: headrace flow-run resume brave-otter --input '{\"approved\": true}'")
+@pick.RUN_ARGUMENT
+@click.option(
+    "--input", "given", metavar="JSON", help="What it waits for, as a JSON object; - reads standard input."
+)
+@output_option
+def resume(run: str, given: str | None, output: str) -> int:
+    """Let a paused or suspended run go on."""
+    run_input = values.json_object(given, "--input") if given is not None else None
+    connection = current().connection
+    found = pick.flow_run(connection, run)
+    answer = calls.resume_flow_run(connection, found["id"], run_input, who=_user())
+    told = {
+        "RUNNING": "goes on.",
+        "SCHEDULED": "is Resuming: a worker of its work pool will start it again, and it goes on where it was.",
+    }
+    return _tell_answer(found, answer, output, "was not resumed", told)
+
+
+def _tell_answer(run: Json, answer: Json, output: str, refused: str, told: dict[str, str]) -> int:
+    """Write what the server made of a proposal; ``told`` says of each type of state that was hoped for what it means."""
+    kind = (answer.get("state") or {}).get("type")
+    done = answer["status"] == "ACCEPT" and kind in told
+    if output == "json":
+        write_json(answer)
+    elif done:
+        click.echo(f"{printable(run['name'])} {told[str(kind)]}")
+    else:
+        click.echo(f"{printable(run['name'])} {refused}: {_reason(answer)}", err=True)
+    return Code.OK if done else Code.FAILED
+
+
+def _reason(answer: Json) -> str:
+    reason = (answer.get("details") or {}).get("reason")
+    return printable(str(reason or f"the server answered {answer['status']}"))
 
 
 def _user() -> str:

@@ -30,7 +30,7 @@ def refused(response: httpx.Response, server: str, advice: str) -> ApiError:
             status=status,
             body=body,
         )
-    if status in (401, 403):
+    if status == 401 or (status == 403 and not _because(body)):
         return ApiError(
             f"{named} does not let us in (status {status} to {asked}). Set HEADRACE_API_AUTH_STRING to "
             "user:password, or HEADRACE_API_KEY, as the server's owner told you.",
