@@ -17,18 +17,18 @@ import pytest
 from headrace.supervisor import memory, tree
 from headrace.supervisor.evidence import Vitals
 from headrace.supervisor.memory import MemoryLimit
-from headrace.supervisor.processes import MARK, describe
+from headrace.supervisor.processes import MARK, descendants, describe
 
 MB = 1_000_000
 
 FAMILY = """
 import os, subprocess, sys, threading, time
-sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(100)"]
-child = subprocess.Popen([sys.executable, "-c", f"import subprocess, time; subprocess.Popen({sleep!r}); time.sleep(100)"])
+sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(30)"]
+child = subprocess.Popen([sys.executable, "-c", f"import subprocess, time; subprocess.Popen({sleep!r}); time.sleep(30)"])
 thread = threading.Thread(target=lambda: subprocess.Popen(sleep))
 thread.start()
 thread.join()
-time.sleep(100)
+time.sleep(30)
 """
 """A child, its child, and one that a thread started, which has ended since."""
 
@@ -81,10 +81,10 @@ def test_killing_leaves_nobody() -> None:
 
 def test_killing_finds_by_mark_what_was_born_elsewhere_and_spares_whom_it_is_told_to() -> None:
     """A process whose parent has gone is no descendant any more, but carries the mark."""
-    orphan = f"import subprocess, sys; subprocess.Popen({[sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(100)']!r})"
+    orphan = f"import subprocess, sys; subprocess.Popen({[sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(30)']!r})"
     with (
         python(orphan, env={**os.environ, MARK: "mark-of-a-test"}, start_new_session=True) as gone,
-        python("import time; time.sleep(100)") as spared,
+        python("import time; time.sleep(30)") as spared,
     ):
         gone.wait()
         killed = tree.kill_tree(spared.pid, journal="mark-of-a-test", spare=[spared.pid])
@@ -93,20 +93,25 @@ def test_killing_finds_by_mark_what_was_born_elsewhere_and_spares_whom_it_is_tol
 
 
 def test_killing_ends_children_that_are_started_meanwhile() -> None:
-    """A process that starts others as fast as it can does not get away."""
-    storm = "import os, time\nprint(1, flush=True)\nwhile True:\n    if os.fork(): time.sleep(0.001)\n    else: time.sleep(100)"
-    with python(storm) as root:
+    """A process that starts others as fast as it can does not get away, nor does any of them."""
+    # Bounded in every way: at most 2,000 children, which start nobody and end by themselves.
+    storm = (
+        "import os, time\nprint(1, flush=True)\nfor _ in range(2000):\n"
+        "    if os.fork() == 0:\n        time.sleep(20)\n        os._exit(0)\n    time.sleep(0.001)\n"
+        "time.sleep(20)"
+    )
+    mark = f"storm-{os.getpid()}"
+    with python(storm, env={**os.environ, MARK: mark}) as root:
         until(lambda: len(tree.below(root.pid)) > 10)
-        pids = tree.below(root.pid)
         tree.kill_tree(root.pid)
-        until(lambda: all(describe(pid) is None for pid in [root.pid, *pids]))
+        assert descendants(mark, apart_from=0) == []
 
 
 def test_a_process_over_its_limit_is_named_with_what_it_held() -> None:
     """The sum counts, and the largest is told."""
-    hungry = "import time; data = bytearray(b'x') * 60_000_000; print('full', flush=True); time.sleep(100)"
+    hungry = "import time; data = bytearray(b'x') * 60_000_000; print('full', flush=True); time.sleep(30)"
     parent = (
-        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {hungry!r}]); time.sleep(100)"
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {hungry!r}]); time.sleep(30)"
     )
     with python(parent) as root:
         assert root.stdout is not None
@@ -129,8 +134,8 @@ def test_memory_that_processes_share_counts_once() -> None:
     """Forked workers hold the pages of their parent: five times 60 MB are 60 MB."""
     code = (
         "import os, time\ndata = bytearray(b'x') * 60_000_000\n"
-        "for _ in range(4):\n    if os.fork() == 0: print('up', flush=True); time.sleep(100)\n"
-        "time.sleep(100)"
+        "for _ in range(4):\n    if os.fork() == 0: print('up', flush=True); time.sleep(30)\n"
+        "time.sleep(30)"
     )
     with python(code) as root:
         assert root.stdout is not None
@@ -184,7 +189,7 @@ def test_an_oom_kill_that_the_process_survived_is_not_blamed_on_it(
     (tmp_path / "memory.peak").write_text("100\n")
     (tmp_path / "memory.max").write_text("900\n")
     monkeypatch.setattr("headrace.journal.cgroup.oom_counter", lambda pid="self": counter)
-    with python("import time; time.sleep(100)") as process:
+    with python("import time; time.sleep(30)") as process:
         vitals = Vitals(process.pid, 3)
         assert vitals.cgroup_counts() == {"cgroup_limit_bytes": 900}
         counter.write_text("oom_kill 4\n")

@@ -221,6 +221,7 @@ def _move_up(fd: int) -> int:
     return high
 
 
-def open_high(path: Path) -> int:
-    """Open a file for appending under a high descriptor number and return that."""
-    return _move_up(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def open_high(path: Path, *, append: bool = True) -> int:
+    """Open a file for writing, at its end or anywhere, under a high descriptor number and return that."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    return _move_up(os.open(path, flags, 0o600))

@@ -90,20 +90,45 @@ def kill_tree(
 ) -> list[Descendant]:
     """Kill a process, all below it, and what carries the journal's mark; return those that were killed.
 
-    It looks again until nobody is left, for some may be started while others are killed; after ``seconds`` it gives
-    up. The calling process and ``spare`` live on, and what is below them is ended all the same.
+    They are stopped first, until nobody new is found: a process that starts others as fast as it can cannot start any
+    while it is stopped, and none gets lost by its parent's death. After ``seconds`` those that were found are killed
+    as they are. The calling process and ``spare`` live on; what is below them is ended all the same.
     """
     spared = {os.getpid(), *spare}
-    killed: dict[tuple[int, int], Descendant] = {}
     until = time.monotonic() + seconds
+    killed: list[Descendant] = []
+    while (found := _freeze(root, journal, spared, until)) and time.monotonic() < until:
+        for process in found:
+            process.signal(signal.SIGKILL)
+        killed += found
+        while time.monotonic() < until and any(process.is_alive() for process in found):
+            time.sleep(_LOOK_S)
+    for process in found:  # time is up
+        process.signal(signal.SIGKILL)
+    return list(dict.fromkeys(killed + found))
+
+
+def _freeze(root: int, journal: str | None, spared: set[int], until: float) -> list[Descendant]:
+    """Stop the family of a process, but those that are spared; return it when nobody new comes any more."""
+    stopped: dict[tuple[int, int], Descendant] = {}
     while True:
         found = [process for process in _family(root, journal) if process.pid not in spared]
-        if not found or time.monotonic() > until:
-            return list(killed.values())
-        for process in found:
-            killed.setdefault((process.pid, process.started), process)
-            process.signal(signal.SIGKILL)
+        new = [process for process in found if (process.pid, process.started) not in stopped]
+        for process in new:
+            stopped[process.pid, process.started] = process
+            process.signal(signal.SIGSTOP)
+        if (not new and all(_stands_still(process.pid) for process in found)) or time.monotonic() > until:
+            return list(stopped.values())
         time.sleep(_LOOK_S)
+
+
+def _stands_still(pid: int) -> bool:
+    """Say whether a process is stopped or gone, so that it starts no other."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return True
+    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] in (b"T", b"t", b"Z", b"X", b"D")
 
 
 def _family(root: int, journal: str | None) -> list[Descendant]:
