@@ -10,6 +10,7 @@ from .model.release import __version__ as __version__
 if TYPE_CHECKING:
     from . import runtime as runtime
     from .context import tags as tags
+    from .deployments.deploying import deploy as deploy
     from .engine.annotations import allow_failure as allow_failure
     from .engine.annotations import unmapped as unmapped
     from .engine.flow import Flow as Flow
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from .engine.state import State as State
     from .engine.task import Task as Task
     from .engine.task import task as task
+    from .flow_runs import apause_flow_run as apause_flow_run
+    from .flow_runs import aresume_flow_run as aresume_flow_run
+    from .flow_runs import asuspend_flow_run as asuspend_flow_run
+    from .flow_runs import pause_flow_run as pause_flow_run
+    from .flow_runs import resume_flow_run as resume_flow_run
+    from .flow_runs import suspend_flow_run as suspend_flow_run
 
 
 _HOME = {
@@ -25,9 +32,16 @@ _HOME = {
     "State": "engine.state",
     "Task": "engine.task",
     "allow_failure": "engine.annotations",
+    "apause_flow_run": "flow_runs",
+    "aresume_flow_run": "flow_runs",
+    "asuspend_flow_run": "flow_runs",
+    "deploy": "deployments.deploying",
     "flow": "engine.flow",
     "get_run_logger": "engine.logs",
+    "pause_flow_run": "flow_runs",
+    "resume_flow_run": "flow_runs",
     "runtime": "",
+    "suspend_flow_run": "flow_runs",
     "tags": "context",
     "task": "engine.task",
     "unmapped": "engine.annotations",

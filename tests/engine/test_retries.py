@@ -77,8 +77,8 @@ def test_a_run_fails_for_good_when_its_retries_are_used_up(make: Any, kind: str,
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note how long retries would wait, and do not."""
-    import headrace.engine.async_driver as async_driver
-    import headrace.engine.driver as driver
+    import headrace.engine.async_pauses as async_pauses
+    import headrace.engine.pauses as pauses
 
     taken: list[float] = []
 
@@ -92,8 +92,8 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         def __getattr__(self, name: str) -> Any:
             return nap if name == "sleep" else getattr(asyncio, name)
 
-    monkeypatch.setattr(driver, "time", Time)
-    monkeypatch.setattr(async_driver, "asyncio", Asyncio())
+    monkeypatch.setattr(pauses, "time", Time)
+    monkeypatch.setattr(async_pauses, "asyncio", Asyncio())
     return taken
 
 

@@ -17,7 +17,8 @@ class Command(msgspec.Struct, omit_defaults=True):
     who: str | None = None
     asked_us: int | None = None
     payload: Any = None
-    """What goes with it: for ``resume`` the input that was given, any JSON."""
+    """What goes with it: for ``resume`` ``{paused, key, input}``, the pause that is over and what was given;
+    for ``suspend`` ``{pause_key, pause_timeout}``."""
 
 
 class JournalPort(Protocol):

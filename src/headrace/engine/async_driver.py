@@ -55,7 +55,9 @@ async def _carry_out(run: Run, life: Life) -> State[Any]:
 async def _carry_out_rare(run: Run, effect: Effect) -> BaseException | None:
     try:
         if isinstance(effect, Sleep):
-            await asyncio.sleep(effect.seconds)
+            from .async_pauses import async_sleep  # only retries sleep
+
+            await async_sleep(run, effect.seconds)
         elif isinstance(effect, WaitFor):
             await _until_done(effect.futures)
         elif isinstance(effect, Drain):

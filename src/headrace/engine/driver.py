@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 from . import signals, writing
@@ -78,7 +77,9 @@ def _carry_out(run: Run, life: Life) -> State[Any]:
 def _carry_out_rare(run: Run, effect: Effect) -> BaseException | None:
     try:
         if isinstance(effect, Sleep):
-            time.sleep(effect.seconds)
+            from .pauses import sleep  # only retries sleep
+
+            sleep(run, effect.seconds)
         elif isinstance(effect, WaitFor):
             wait_all(effect.futures)
         elif isinstance(effect, Drain):

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..errors import TerminationSignal
+from ..errors import Pause, TerminationSignal
 from ..model.clock import iso
 from ..model.retries import retry_delay
 from . import arguments
@@ -133,6 +133,8 @@ def _states_in(value: Any) -> list[State[Any]]:
 def failure(run: Run, error: BaseException) -> State[Any]:
     """Return the state that an exception means."""
     now = run.recorder.now()
+    if isinstance(error, Pause):
+        return _suspended(run, error, now)
     details: dict[str, Any] = {"evidence": {"exception": evidence(error)}}
     if isinstance(error, SystemExit):
         return _exited(error, details, now)
@@ -159,6 +161,22 @@ def failure(run: Run, error: BaseException) -> State[Any]:
 
         details["evidence"]["peak_memory_bytes"] = peak_memory_bytes()
     return State("FAILED", None, headline(error), error, details, t=now)
+
+
+def _suspended(run: Run, pause: Pause, now: int) -> State[Any]:
+    if run.parent is not None or not run.is_flow:
+        return State(
+            "CANCELLED", None, "Its flow run is suspended, and begins it again when it is resumed.", t=now
+        )
+    details: dict[str, Any] = {
+        "pause_reschedule": True,
+        "pause_key": pause.key,
+        "pause_timeout": pause.expires,
+    }
+    if pause.keyset is not None:
+        details["run_input_keyset"] = pause.keyset
+    told = {name: value for name, value in details.items() if value is not None}
+    return State("PAUSED", "Suspended", str(pause), state_details=told, t=now)
 
 
 def _exited(error: SystemExit, details: dict[str, Any], now: int) -> State[Any]:

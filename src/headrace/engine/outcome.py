@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from ..errors import TerminationSignal
+from ..errors import Pause, TerminationSignal
 from .run import Run
 from .state import State
 from .tracebacks import strip_chain
@@ -49,6 +49,8 @@ def _end_process(run: Run, error: BaseException) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         raise SystemExit(128 + signal.SIGTERM) from None
+    if isinstance(error, Pause) and run.parent is None and run.is_flow:
+        raise SystemExit(0) from None
     if isinstance(error, LoopInterrupted):
         raise error.cancellation.with_traceback(None) from None
     raise strip_chain(error)

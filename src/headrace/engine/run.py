@@ -173,6 +173,7 @@ class FlowRun(Run):
     """A flow run of this process."""
 
     __slots__ = (
+        "answered",
         "children",
         "counters",
         "definition",
@@ -181,6 +182,7 @@ class FlowRun(Run):
         "failed",
         "finished",
         "inputs",
+        "looked_us",
         "parameters",
         "parent_task_run_id",
         "root",
@@ -211,6 +213,10 @@ class FlowRun(Run):
         self.parent_task_run_id: str | None = None
         self.dynamic_key: str | None = None
         self.deployment_id: str | None = None
+        self.answered: dict[str, Any] = {}
+        """``{pause key: the input that was given}`` of the pauses that are over, in earlier attempts too."""
+        self.looked_us = 0
+        """When it was last looked whether the run is to suspend."""
         self.inputs: dict[str, list[dict[str, Any]]] | None = None
         self.upstream: list[Any] | None = None
         self.wait_for: Any = None

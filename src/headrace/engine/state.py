@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any, Generic, TypeVar
 
-from ..errors import CancelledRun, CrashedRun, FailedRun, MissingResult, UnfinishedRun
+from ..errors import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun
 from ..model.clock import from_datetime, to_datetime
 from ..model.states import DEFAULT_NAME, TERMINAL, StateType
 
@@ -269,6 +269,8 @@ def get_state_result(state: State[R], raise_on_failure: bool = True) -> R:
         if raise_on_failure:
             raise error
         return error  # type: ignore[return-value]  # asked for by the caller
+    if state.is_paused():
+        raise PausedRun(f"The run is {state.name}; it has no result yet. Resume it and wait for it first.")
     if not state.is_final():
         raise UnfinishedRun(f"The run is {state.name}; it has no result yet. Wait for it first.")
     if state.data is NO_DATA:

@@ -327,6 +327,10 @@ class Task(Generic[P, R]):
         if outer is not None:
             parent: FlowRun | None = outer.flow_run
             keeper = outer.recorder
+            if outer is parent and parent.root.deployment_id is not None:
+                from .pauses import suspend_if_asked  # only a deployment's runs can be suspended
+
+                suspend_if_asked(parent)
         else:
             parent, keeper = None, _recorder_for_task()
         tags = current_tags.get()

@@ -45,14 +45,17 @@ def write_state(run: Run, state: State[Any]) -> None:
             recorder.record(created(run), record, keep=True)
         else:
             recorder.record(record, keep=True)
+    goes_on = run.state is not None and run.state._type == "PAUSED"
     run.state = state
     if kind == "RUNNING":
-        run.run_count += 1
+        run.run_count += not goes_on
         if run.start_us is None:
             run.start_us = state._t
     if kind in TERMINAL or state.name == "NotReady":
         run.over = True
         run.end_us = state._t
+    elif state.name == "Suspended":
+        run.over = True  # for this process
     if run.parent is None and run.is_flow:
         _root_changed(run, state, first)
     elif not run.is_flow and run.parent is not None:
@@ -117,8 +120,9 @@ def _flow_created(run: FlowRun) -> entries.FlowRun:
 
 def _root_changed(run: Run, state: State[Any], first: bool) -> None:
     if run.over:
-        level = 20 if state._type == "COMPLETED" else 40
+        level = 20 if state._type in ("COMPLETED", "PAUSED") else 40
         told = f"Ended as {state.name}" + (f": {state.message}" if state.message else "")
+        told = f"Suspended. {state.message}" if state._type == "PAUSED" else told
         logs.emit(run, level, told)
         progress.stop(run)
         run.recorder.ensure_supervised()

@@ -55,6 +55,10 @@ class Folder(NamedTuple):
         """JSON that the run process reads when it gets a SIGTERM."""
         return self.path / "commands"
 
+    def request(self, action: str, run: str) -> Path:
+        """JSON that asks a run to ``suspend`` or to ``resume``; the run process looks for it."""
+        return self.path / f"{action}-{run}.json"
+
     @property
     def reserve(self) -> Path:
         """Disk space kept back."""
@@ -136,6 +140,8 @@ class Spool:
         folder.path.replace(target)
         for name in ("reserve", "commands"):
             (target / name).unlink(missing_ok=True)
+        for request in (*target.glob("resume-*"), *target.glob("suspend-*")):
+            request.unlink(missing_ok=True)
 
     def prune(self, keep_days: int, now: float | None = None) -> int:
         """Delete shipped journals older than ``keep_days``; return how many."""

@@ -67,6 +67,7 @@ def _retime(run: Run) -> None:
     assert state is not None
     run.run_count, run.running_us, run.start = 0, 0, None
     since: int | None = None
+    goes_on = False
     ended = strength_end(run)
     for row in run.history:
         if row.rank == Rank.PRESUMPTION or row.attempt > state.attempt:
@@ -77,11 +78,19 @@ def _retime(run: Run) -> None:
         # Hosts' clocks differ: an older attempt's times say nothing about when this one ended.
         if row.type == "RUNNING" and (ended is None or row.attempt < state.attempt or row.t <= ended):
             run.start = row.t if run.start is None else run.start
-            run.run_count += 1
+            run.run_count += not goes_on
             since = row.t
+        goes_on = _goes_on(row, goes_on)
     if state.rank == Rank.PRESUMPTION and since is not None:
         run.running_us += max(0, state.t - since)
     run.end = ended
+
+
+def _goes_on(row: StateRow, so_far: bool) -> bool:
+    """Say whether a run that is RUNNING after this state goes on after a pause, and does not begin again."""
+    if row.type == "PAUSED" or row.name == "Resuming":
+        return True
+    return so_far and (row.type in ("RUNNING", "PENDING") or row.name in ("Late", "AwaitingConcurrencySlot"))
 
 
 def strength_end(run: Run) -> int | None:
@@ -134,6 +143,9 @@ def _apply_created(journal: Journal, offset: int, entry: entries.FlowRun | entri
         run = journal.runs[entry.run] = Run(entry.run, isinstance(entry, entries.FlowRun), entry.t)
     if run.entry is None:
         run.entry, run.created, run.is_flow = entry, entry.t, isinstance(entry, entries.FlowRun)
+    if isinstance(entry, entries.FlowRun) and entry.planned and run.state is not None:
+        run.entry = entry  # whoever planned it made it Pending; what its process knows better is told later
+        return run
     report(
         run,
         StateRow(

@@ -9,6 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -116,6 +117,8 @@ class Supervisor:
                 return
             if command.action == "cancel":
                 self._cancel(command)
+            elif command.action in ("suspend", "resume"):
+                self._hand_on(command)
 
     def _cancel(self, command: Command) -> None:
         now = self._clock.now_us()
@@ -127,11 +130,27 @@ class Supervisor:
         asked_at = iso(command.asked_us or now)
         self._asked, self._asked_at = Asked(command.who, asked_at, killed=False), time.monotonic()
         self._asked_run = command.flow_run_id
-        order = {"action": "cancel", "run": command.flow_run_id, "who": command.who, "at": asked_at}
-        part = self._folder.path / "commands.part"
-        part.write_bytes(msgspec.json.encode(order))
-        part.replace(self._folder.commands)
+        self._write_order(self._folder.commands, command, asked_at)
         self._watched.signal(signal.SIGTERM)
+
+    def _hand_on(self, command: Command) -> None:
+        """Put a request where the run process will look for it; a run that has ended gets none."""
+        now = self._clock.now_us()
+        self._shipper.catch_up()
+        record = entries.Asked(now, command.flow_run_id, command.action, command.who, command.asked_us)
+        self._append(record)
+        if command.flow_run_id in self._runs.flows:
+            path = self._folder.request(command.action, command.flow_run_id)
+            with contextlib.suppress(OSError):  # a full disk; the command comes again to the next supervisor
+                self._write_order(path, command, iso(command.asked_us or now))
+
+    def _write_order(self, path: Path, command: Command, at: str) -> None:
+        order = {"action": command.action, "run": command.flow_run_id, "who": command.who, "at": at}
+        if command.payload is not None:
+            order["payload"] = command.payload
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(msgspec.json.encode(order))
+        part.replace(path)
 
     def _keep_grace(self) -> None:
         """Kill the process tree when a cancel was asked and the grace time has passed."""

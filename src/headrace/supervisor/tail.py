@@ -15,6 +15,8 @@ _LINES = re.compile(
     re.MULTILINE,
 )
 _ENDS = {b"COMPLETED", b"FAILED", b"CRASHED", b"CANCELLED"}
+_OVER = {b"NotReady", b"Suspended"}
+"""Names of states after which this process has no more to do with the run."""
 _ADOPTED = b'{"k":"adopted"'
 _EXIT = b'{"k":"exit"'
 _MISSING = re.compile(rb'^\{"k":"missing"[^\n]*', re.MULTILINE)
@@ -48,7 +50,7 @@ class OpenRuns:
                 self.tasks[made.decode()] = True
             elif kind == b"flow":
                 self._flow_made(made.decode(), data, match.start())
-            elif state in _ENDS or name == b"NotReady":
+            elif state in _ENDS or name in _OVER:
                 self._ended(told.decode())
             elif state == b"RUNNING" and self.limits:
                 self._running(told.decode(), data, match.start())

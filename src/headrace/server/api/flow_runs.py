@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, HTTPException, Request
 from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
-from headrace.model.clock import iso
 from headrace.server.orchestration.proposals import Outcome, propose_flow_run
-from headrace.server.orchestration.rules import Answer, Proposal
-from headrace.server.store import deletion, flow_runs, flows, history, inputs, places
+from headrace.server.orchestration.proposals import resume_flow_run as resume
+from headrace.server.orchestration.rules import Proposal
+from headrace.server.store import deletion, flow_runs, flows, places
 from headrace.server.store.filters import Scope
 from headrace.wire.shapes.flow_runs import (
     FlowRunBulkDelete,
@@ -236,68 +235,32 @@ def set_flow_run_state(request: Request, id: UUID, body: SetState) -> Response:
 )
 def resume_flow_run(request: Request, id: UUID, body: FlowRunResume | None = None) -> Response:
     """Let a paused or suspended flow run go on, with what it is told."""
-    at = context(request)
     given = body.run_input if body is not None else None
-    with at.database.read() as connection:
-        row = flow_runs.row_of(connection, str(id))
-        if row is None:
-            raise not_found("Flow run")
-        state = history.state_of(row)
-        details = (state.details or {}) if state is not None else {}
-        keys = details.get("run_input_keyset") or {}
-        refusal = _refuse_input(connection, str(id), keys, given)
-    if state is None or state.type != "PAUSED":
-        return answer(Outcome(Answer("ABORT", reason="Only a paused run can be resumed."), state, False))
-    if refusal is not None:
-        return answer(Outcome(Answer("REJECT", reason=refusal), state, False))
-    proposal = Proposal("RUNNING", "Running")
-    if details.get("pause_reschedule"):
-        proposal = Proposal("SCHEDULED", "Resuming", details={"scheduled_time": iso(at.now_us())})
-    outcome = _propose(at, str(id), proposal, said=(keys["response"], given) if "response" in keys else None)
+    outcome = _propose(context(request), str(id), None, who=_who(request), given=given)
     if outcome is None:
         raise not_found("Flow run")
     return answer(outcome)
 
 
-def _refuse_input(
-    connection: Connection, id: str, keys: dict[str, str], given: dict[str, Any] | None
-) -> str | None:
-    """Say why a run cannot go on with what it is told: its schema names fields that are not there."""
-    if "schema" not in keys:
-        return None
-    text = inputs.get(connection, id, keys["schema"])
-    if text is None:
-        return "The run waits for input, and the schema of it is not there."
-    try:
-        schema = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return "The run waits for input, and the schema of it cannot be read."
-    required = schema.get("required", []) if isinstance(schema, dict) else []
-    missing = [name for name in required if name not in (given or {})]
-    return f"Run input validation failed: {', '.join(missing)} is required." if missing else None
-
-
 def _propose(
     at: Context,
     id: str,
-    proposal: Proposal,
+    proposal: Proposal | None,
     *,
     who: str | None = None,
-    said: tuple[str, dict[str, Any] | None] | None = None,
+    given: dict[str, Any] | None = None,
 ) -> Outcome | None:
-    """Put a proposal to a run and tell everybody who waits for its answer."""
+    """Put a proposal to a run, or let it go on (``None``), and tell everybody who waits for its answer."""
 
     def work(connection: Connection) -> tuple[Outcome | None, dict[str, Any] | None, dict[str, Any] | None]:
         now_us = at.now_us()
         before = flow_runs.get(connection, id, now_us)
-        outcome = propose_flow_run(connection, id, proposal, now_us=now_us, new_id=at.new_id, who=who)
+        if proposal is None:
+            outcome = resume(connection, id, given, now_us=now_us, new_id=at.new_id, who=who)
+        else:
+            outcome = propose_flow_run(connection, id, proposal, now_us=now_us, new_id=at.new_id, who=who)
         if outcome is None or not outcome.changed:
             return outcome, None, None
-        if said is not None:
-            value = msgspec.json.encode(said[1] or {}).decode()
-            inputs.create(
-                connection, id, id=at.new_id(), key=said[0], value=value, sender=None, now_us=now_us
-            )
         return outcome, flow_runs.get(connection, id, now_us), before
 
     outcome, after, before = at.database.write(work)

@@ -148,6 +148,11 @@ def _open(entry: entries.Open) -> bool:
     return _size(msgspec.to_builtins(entry)) is not None
 
 
+def _input(entry: entries.Input) -> bool:
+    fits = 0 < len(entry.key) <= NAME_LIMIT and len(entry.value) <= JSON_LIMIT
+    return fits and _is_id(entry.run) is not None
+
+
 def _missing(entry: entries.Missing) -> bool:
     entry.records = min(max(entry.records, 0), INT32)
     return True
@@ -168,6 +173,7 @@ _SOUND: dict[type, Callable[[Any], bool]] = {
     entries.FlowRun: _flow_run,
     entries.Log: _log,
     entries.Open: _open,
+    entries.Input: _input,
     entries.Missing: _missing,
     entries.Asked: _asked,
     entries.Adopted: _any,

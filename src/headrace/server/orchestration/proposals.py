@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy.engine import Connection
 
+from headrace.model.clock import iso
 from headrace.model.resolve import HISTORY_LIMIT, Rank, StateRow, merge_history, strength_of
 from headrace.model.runs import Run, report
 from headrace.model.states import TERMINAL
-from headrace.server.store import flow_runs, history, journals, run_json, task_runs
+from headrace.server.store import flow_runs, history, inputs, journals, run_json, task_runs
 
 from .bookkeeping import Times, enter
+from .parameters import misfits
 from .rules import Answer, Facts, Proposal, decide, time_of
 
 Row = Mapping[str, Any]
@@ -43,23 +46,107 @@ class Outcome(NamedTuple):
         }
 
 
+class Asking(NamedTuple):
+    """Who asks for a state, and when."""
+
+    now_us: int
+    new_id: NewId
+    who: str | None = None
+    """In words for the run's log."""
+
+
 def propose_flow_run(
     connection: Connection, id: str, proposal: Proposal, *, now_us: int, new_id: NewId, who: str | None = None
 ) -> Outcome | None:
     """Answer a state proposed for a flow run; ``None`` when there is no such run.
 
-    ``who`` asks, in words for the run's log. A run that keeps a journal is sent a command when it is to end.
+    ``who`` asks, in words for the run's log. A run that keeps a journal is sent a command when it is to end, to
+    suspend or to go on.
     """
     row = flow_runs.lock(connection, id)
     if row is None:
         return None
     run = history.run_of(row, is_flow=True)
-    answer = decide(flow_facts(row, run.state), proposal, now_us)
-    if answer.state is None:
-        return Outcome(answer, run.state, False)
+    asking = Asking(now_us, new_id, who)
+    if not proposal.force and row["journal_id"] is not None and _would_resume(run.state, proposal):
+        return _let_go_on(connection, row, run, proposal, None, asking)
+    return _put(connection, row, run, proposal, None, asking)
+
+
+def resume_flow_run(
+    connection: Connection,
+    id: str,
+    given: Json | None,
+    *,
+    now_us: int,
+    new_id: NewId,
+    who: str | None = None,
+) -> Outcome | None:
+    """Let a paused or suspended flow run go on with what it is told; ``None`` when there is no such run."""
+    row = flow_runs.lock(connection, id)
+    if row is None:
+        return None
+    run = history.run_of(row, is_flow=True)
+    if run.state is None or run.state.type != "PAUSED":
+        return Outcome(Answer("ABORT", reason="Only a paused run can be resumed."), run.state, False)
+    proposal = Proposal("RUNNING", "Running")
+    if _leaves(run.state):
+        proposal = Proposal("SCHEDULED", "Resuming", details={"scheduled_time": iso(now_us)})
+    return _let_go_on(connection, row, run, proposal, given, Asking(now_us, new_id, who))
+
+
+def _would_resume(state: StateRow | None, proposal: Proposal) -> bool:
+    return state is not None and state.type == "PAUSED" and proposal.type in ("RUNNING", "SCHEDULED")
+
+
+def _let_go_on(
+    connection: Connection, row: Row, run: Run, proposal: Proposal, given: Json | None, asking: Asking
+) -> Outcome:
+    """Put a resume to a paused run, if it is told what it asked for, and keep that."""
+    assert run.state is not None
+    keys = (run.state.details or {}).get("run_input_keyset") or {}
+    refusal = _refuse_input(connection, run.id, keys, given)
+    if refusal is not None:
+        return Outcome(Answer("REJECT", reason=refusal), run.state, False)
+    outcome = _put(connection, row, run, proposal, given, asking)
+    if outcome.changed and outcome.answer.status == "ACCEPT" and "response" in keys:
+        value = msgspec.json.encode(given or {}).decode()
+        inputs.put(connection, run.id, keys["response"], value, id=asking.new_id(), now_us=asking.now_us)
+    return outcome
+
+
+def _refuse_input(connection: Connection, id: str, keys: dict[str, str], given: Json | None) -> str | None:
+    """Say why a run cannot go on with what it is told; ``None`` when it can."""
+    if "schema" not in keys:
+        return None
+    text = inputs.get(connection, id, keys["schema"])
+    if text is None:
+        return "The run waits for input, and the schema of it is not there."
+    try:
+        schema = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return "The run waits for input, and the schema of it cannot be read."
+    problems = misfits(schema, given or {}) if isinstance(schema, dict) else []
+    return f"Run input validation failed: {'; '.join(problems)}." if problems else None
+
+
+def _put(
+    connection: Connection, row: Row, run: Run, proposal: Proposal, given: Json | None, asking: Asking
+) -> Outcome:
     before = run.state
-    state = _write_flow_run(connection, row, run, answer, now_us=now_us, new_id=new_id)
-    journal = _tell(connection, row, before, state, now_us, who)
+    answer = decide(flow_facts(row, before), proposal, asking.now_us)
+    if answer.state is None:
+        journal = _suspend(connection, row, proposal.details, asking) if answer.command == "suspend" else None
+        return Outcome(answer, before, False, journal)
+    state = _write_flow_run(connection, row, run, answer, now_us=asking.now_us, new_id=asking.new_id)
+    journal = None
+    if answer.command == "resume" and before is not None:
+        key = (before.details or {}).get("pause_key")
+        journal = _command(
+            connection, row, "resume", {"paused": before.t, "key": key, "input": given}, asking
+        )
+    elif state.type in _CANCEL and not _has_left(before):
+        journal = _command(connection, row, "cancel", None, asking)
     return Outcome(answer, state, True, journal)
 
 
@@ -101,6 +188,7 @@ def flow_facts(row: Row, state: StateRow | None) -> Facts:
         has_process=journaled or row["infrastructure_pid"] is not None,
         is_subflow=row["parent_task_run_id"] is not None,
         keeps_journal=journaled,
+        suspended=_is_suspended(row, state),
     )
 
 
@@ -143,9 +231,20 @@ _FRESH: Json = {
 def _keeps_journal(row: Row, state: StateRow | None) -> bool:
     if row["journal_id"] is None:
         return False
+    if _is_suspended(row, state):
+        return False  # its process is gone
     # planned again by a person, it is nobody's until a worker takes it
     asked = state is not None and state.rank in (Rank.PROPOSAL, Rank.FORCED)
     return not (asked and state is not None and state.type == "SCHEDULED")
+
+
+def _is_suspended(row: Row, state: StateRow | None) -> bool:
+    reported = row["journal_id"] is not None and state is not None and state.rank == Rank.FACT
+    return reported and state is not None and state.type == "PAUSED" and _leaves(state)
+
+
+def _leaves(state: StateRow) -> bool:
+    return bool((state.details or {}).get("pause_reschedule"))
 
 
 def _has_data(state: StateRow | None) -> bool:
@@ -187,6 +286,8 @@ def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
     rank = Rank.FORCED if proposed.force else Rank.PROPOSAL
     # a new attempt has a journal of its own, which begins at byte 0
     offset = run.state.offset if run.state is not None and not answer.next_attempt else 0
+    if offset and run.state is not None and run.state.rank == Rank.FACT:
+        offset += 1  # above the record that it answers, and below the next one
     return StateRow(
         id, proposed.type, proposed.name, now_us, rank, attempt, offset, proposed.message, details or None
     )
@@ -231,15 +332,32 @@ def _mirror(connection: Connection, row: Row, run: Run) -> None:
     task_runs.change(connection, shown["id"], columns)
 
 
-def _tell(
-    connection: Connection, row: Row, before: StateRow | None, state: StateRow, now_us: int, who: str | None
+_CANCEL = frozenset(("CANCELLING", "CANCELLED"))
+
+
+def _has_left(state: StateRow | None) -> bool:
+    """Say whether a run in this state has no process that could hear anything."""
+    return state is not None and (state.type in TERMINAL or (state.type == "PAUSED" and _leaves(state)))
+
+
+def _suspend(connection: Connection, row: Row, details: Json, asking: Asking) -> str | None:
+    wanted = {name: details[name] for name in ("pause_key", "pause_timeout") if details.get(name)}
+    return _command(connection, row, "suspend", wanted, asking)
+
+
+def _command(
+    connection: Connection, row: Row, action: str, payload: Json | None, asking: Asking
 ) -> str | None:
-    """Send the process behind a journal what it is to do; return the journal that got a command."""
+    """Ask something of the process behind a run's journal; return that journal, ``None`` when there is none."""
     journal: str | None = row["journal_id"]
-    ended = before is not None and before.type in TERMINAL
-    if journal is None or ended or state.type not in ("CANCELLING", "CANCELLED"):
-        return None
-    journals.add_command(
-        connection, journal, action="cancel", flow_run_id=row["id"], who=who, asked_us=now_us
-    )
+    if journal is not None:
+        journals.add_command(
+            connection,
+            journal,
+            action=action,
+            flow_run_id=row["id"],
+            who=asking.who,
+            asked_us=asking.now_us,
+            payload=payload,
+        )
     return journal

@@ -38,6 +38,8 @@ class Facts(NamedTuple):
     is_subflow: bool = False
     keeps_journal: bool = False
     """Whether its own process reports for it."""
+    suspended: bool = False
+    """Whether its own process reported it suspended, and is gone."""
     flow_state: str | None = None
     """For a task run: the type of its flow run's state; ``None`` when it has no flow run."""
 
@@ -67,6 +69,8 @@ class Answer(NamedTuple):
     """Fields of the run's ``empirical_policy`` that change with it."""
     next_attempt: bool = False
     """Whether the state begins a new attempt of the run."""
+    command: str | None = None
+    """What the run's process is asked to do (``suspend``, ``resume``)."""
 
     def details(self) -> dict[str, Any]:
         """Return the contract's ``details`` of the answer."""
@@ -175,12 +179,58 @@ def _keeps_journal(ask: Ask) -> Answer | None:
         return _reject(reason, None if asked else cancelling)
     if ask.facts.is_flow and not ended and ask.proposal.type == "CANCELLING":
         return None
+    if ask.facts.is_flow and ask.facts.state is not None and ask.facts.state.type == "PAUSED":
+        return _resume_in_process(ask)
+    if ask.facts.is_flow and ask.proposal.type == "PAUSED" and _suspends(ask.proposal):
+        return _suspend_in_process(ask)
     if not ask.facts.is_flow and ask.proposal.type in _CANCEL:
         return _abort("A task run cannot be cancelled by itself. Cancel its flow run.")
     return _abort(
         "This run reports its states itself, through its journal; others may only ask that it be cancelled. "
         "Propose with force to overrule it."
     )
+
+
+def _suspends(proposal: Proposal) -> bool:
+    return bool(proposal.details.get("pause_reschedule")) or proposal.name == "Suspended"
+
+
+def _suspend_in_process(ask: Ask) -> Answer:
+    state = ask.facts.state
+    # SCHEDULED is a retry for which the process waits itself
+    if state is None or state.type not in ("RUNNING", "SCHEDULED"):
+        return _reject("Only a run that is running can be suspended.")
+    refusal = _cannot_suspend(ask)
+    return refusal if refusal is not None else Answer("ACCEPT", command="suspend")
+
+
+def _cannot_suspend(ask: Ask) -> Answer | None:
+    if ask.facts.is_subflow:
+        return _abort("A subflow cannot be suspended: its process belongs to its parent.")
+    if not ask.facts.has_deployment:
+        return _abort("A run without a deployment cannot be suspended: nobody would start it again.")
+    return None
+
+
+def _resume_in_process(ask: Ask) -> Answer:
+    if ask.proposal.type != "RUNNING":
+        return _abort("This run waits in its process: it can be resumed (Running) or cancelled.")
+    if _is_expired(ask):
+        return _reject("The pause has timed out. The run's own process tells how it goes on.")
+    return Answer("ACCEPT", ask.proposal, policy=_answered(ask), command="resume")
+
+
+def _is_expired(ask: Ask) -> bool:
+    assert ask.facts.state is not None
+    until = time_of((ask.facts.state.details or {}).get("pause_timeout"))
+    return until is not None and until < ask.now
+
+
+def _answered(ask: Ask) -> dict[str, Any] | None:
+    """Return the policy in which the pause that stands is one of those that are over."""
+    assert ask.facts.state is not None
+    key = (ask.facts.state.details or {}).get("pause_key")
+    return {"pause_keys": sorted({*ask.facts.pause_keys, key})} if key is not None else None
 
 
 def _cancelling_ends_cancelled(ask: Ask) -> Answer | None:
@@ -235,10 +285,9 @@ def _pause(ask: Ask) -> Answer | None:
     if ask.facts.state is None or ask.facts.state.type != "RUNNING":
         return _reject("Only a run that is running can be paused.")
     if ask.proposal.details.get("pause_reschedule"):
-        if ask.facts.is_subflow:
-            return _abort("A subflow cannot be suspended: its process belongs to its parent.")
-        if not ask.facts.has_deployment:
-            return _abort("A run without a deployment cannot be suspended: nobody would start it again.")
+        refusal = _cannot_suspend(ask)
+        if refusal is not None:
+            return refusal
     key = ask.proposal.details.get("pause_key")
     if key is None:
         return None
@@ -253,12 +302,17 @@ def _resume(ask: Ask) -> Answer | None:
         return None
     if ask.proposal.type not in ("RUNNING", "SCHEDULED"):
         return _reject(f"A paused run cannot become {ask.proposal.type}.")
-    until = time_of((ask.facts.state.details or {}).get("pause_timeout"))
-    if until is not None and until < ask.now:
+    if _is_expired(ask):
         return _reject(
             "The pause has timed out.", Proposal("FAILED", "Failed", "The run was paused and never resumed.")
         )
-    return Answer("ACCEPT", ask.proposal, policy={"resuming": True})
+    if not ask.facts.suspended:
+        return Answer("ACCEPT", ask.proposal, policy={"resuming": True})
+    if ask.proposal.type == "RUNNING":
+        return _abort(
+            "This run is suspended: it has no process that could go on. Resume it, and a worker starts it again."
+        )
+    return Answer("ACCEPT", ask.proposal, policy=_answered(ask), next_attempt=True)
 
 
 def _keep_scheduled_time(ask: Ask) -> Answer | None:

@@ -37,6 +37,12 @@ def create(
     return True
 
 
+def put(connection: Connection, flow_run_id: str, key: str, value: str, *, id: str, now_us: int) -> None:
+    """Keep a value under a key, in the place of what was kept there."""
+    delete(connection, flow_run_id, key)
+    create(connection, flow_run_id, id=id, key=key, value=value, sender=None, now_us=now_us)
+
+
 def get(connection: Connection, flow_run_id: str, key: str) -> str | None:
     """Return the value under a key, or ``None``."""
     where = (_c.flow_run_id == flow_run_id, _c.key == key)
