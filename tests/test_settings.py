@@ -45,6 +45,10 @@ def test_the_environment_is_that_of_the_process_unless_given(monkeypatch: pytest
     assert load().server_port == 4321
 
 
+CHOICES = {"logging_level": ("warning", "WARNING"), "scheduler_catchup": ("all", "all")}
+"""Settings that take one of a few words: what is written, and what is read."""
+
+
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
 def test_every_setting_is_read_from_its_variable(setting, folder: Path) -> None:
     """Its value has its type, and its source is the variable."""
@@ -52,7 +56,7 @@ def test_every_setting_is_read_from_its_variable(setting, folder: Path) -> None:
         bool: ("yes" if not setting.default else "off", not setting.default),
         int: (" 17 ", 17),
         float: ("2.5", 2.5),
-        str: ("warning", "WARNING") if setting.name == "logging_level" else (str(folder), str(folder)),
+        str: CHOICES.get(setting.name, (str(folder), str(folder))),
     }[setting.type]
     variable = f"HEADRACE_{setting.name.upper()}"
     if setting.name == "profile":
@@ -228,7 +232,7 @@ def test_the_table_is_whole() -> None:
     """Names are unique, sentences end, defaults have their types, secrets are marked."""
     assert len(TABLE) == len(BY_NAME)
     assert [s.name for s in TABLE if type(s.default) is not s.type or not s.sentence.endswith(".")] == []
-    assert [s.name for s in TABLE if s.type in (int, float) and not s.unit and s.name != "server_port"] == []
+    assert [s.name for s in TABLE if s.type in (int, float) and not s.unit and not s.name.endswith("_port")] == []
     assert {"api_auth_string", "api_key", "server_auth_string", "database_url"} == {
         s.name for s in TABLE if s.secret
     }

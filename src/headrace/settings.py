@@ -59,7 +59,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("server_port", int, 4200, "", "The port on which a server listens.", "PREFECT_SERVER_API_PORT"),
     Setting("server_auth_string", str, "", "", "user:password that the server asks of its clients.", "PREFECT_SERVER_API_AUTH_STRING", True),
     Setting("server_lease_seconds", float, 30.0, "seconds", "How long a run may show no sign of life before it is presumed lost."),
+    Setting("scheduler_horizon_seconds", float, 3600.0, "seconds", "How far ahead runs of schedules are planned: all times up to then, at least 3, at most 100 a schedule."),
+    Setting("scheduler_catchup", str, "latest", "", "Which runs are made up for when no server was up at their time: none, latest (one a schedule) or all."),
+    Setting("late_after_seconds", float, 15.0, "seconds", "How long after its time a run that nobody took is Late.", "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS"),
     Setting("server_body_limit", int, 32_000_000, "bytes", "The largest request body that is taken."),
+    Setting("worker_webserver_host", str, "127.0.0.1", "", "The address on which a worker's health endpoint listens.", "PREFECT_WORKER_WEBSERVER_HOST"),
+    Setting("worker_webserver_port", int, 8080, "", "The port on which a worker's health endpoint listens; 0: a free one.", "PREFECT_WORKER_WEBSERVER_PORT"),
     Setting("database_url", str, "", "", "SQLAlchemy URL of the server's database; empty: SQLite in the home folder.", "PREFECT_API_DATABASE_CONNECTION_URL", True),
 )
 # fmt: on
@@ -126,12 +131,15 @@ def parse(setting: Setting, text: str, where: str) -> Any:
         ) from error
     if setting.name == "logging_level":
         value = value.upper()
-        if value not in LEVELS:
-            raise SettingError(f"{where} is {text!r}, but {setting.name} takes one of {', '.join(LEVELS)}.")
+    allowed = _CHOICES.get(setting.name)
+    if allowed is not None and value not in allowed:
+        raise SettingError(f"{where} is {text!r}, but {setting.name} takes one of {', '.join(allowed)}.")
     return value
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+_CHOICES = {"logging_level": LEVELS, "scheduler_catchup": ("none", "latest", "all")}
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

@@ -25,14 +25,19 @@ class LeaseWatch(Service):
         lease_s: float,
         now_us: Callable[[], int],
         flush: Callable[[], None] = lambda: None,
+        held: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``now_us`` tells microseconds since 1970; ``flush`` writes signs of life that are only in memory."""
+        """``now_us`` tells microseconds since 1970; ``flush`` writes signs of life that are only in memory.
+
+        ``held`` says whether this server is the one that watches; two would only do the same work twice.
+        """
         super().__init__()
         self.every_s = min(2.0, lease_s / 4)
         self._database = database
         self._lease_us = int(lease_s * 1e6)
         self._now_us = now_us
         self._flush = flush
+        self._held = held
         self._up_since_us = now_us()
         self._new_id = IdFactory().new
 
@@ -42,6 +47,8 @@ class LeaseWatch(Service):
         before_us = now_us - self._lease_us
         if before_us < self._up_since_us:
             return  # nobody could have been heard while this server was down
+        if not self._held():
+            return
         self._flush()
         with self._database.read() as connection:
             silent = [row["id"] for row in journals.lapsed(connection, before_us)]

@@ -24,6 +24,7 @@ class Service(ABC):
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread: threading.Thread | None = None
 
     @abstractmethod
@@ -46,7 +47,12 @@ class Service(ABC):
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()
+            self._woken.set()
             thread.join()
+
+    def wake(self) -> None:
+        """Let the next tick come at once; any thread may call it, also when the loop has not started."""
+        self._woken.set()
 
     @property
     def name(self) -> str:
@@ -54,9 +60,15 @@ class Service(ABC):
         return type(self).__name__
 
     def _loop(self) -> None:
-        while not self._stopping.wait(self.every_s):
+        while not self._is_over():
             self._survive(self.tick)
         self._survive(self.finish)
+
+    def _is_over(self) -> bool:
+        """Pause, unless somebody wakes the loop, and say whether it is to end."""
+        self._woken.wait(self.every_s)
+        self._woken.clear()
+        return self._stopping.is_set()
 
     def _survive(self, step: Callable[[], None]) -> None:
         try:

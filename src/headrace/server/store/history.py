@@ -128,7 +128,12 @@ _NO_STATE: dict[str, Any] = dict.fromkeys(
 
 def scheduled_us(state: StateRow) -> int | None:
     """Return the time for which a state is planned, ``None`` when its details name none that can be read."""
-    text = (state.details or {}).get("scheduled_time")
+    return moment_in(state.details or {}, "scheduled_time")
+
+
+def moment_in(details: Mapping[str, Any], name: str) -> int | None:
+    """Return a time that details hold under a name, ``None`` when there is none that can be read."""
+    text = details.get(name)
     if not isinstance(text, str):
         return None
     try:

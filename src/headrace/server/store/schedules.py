@@ -46,16 +46,26 @@ def slugs(connection: Connection, deployment_id: str) -> dict[str, str]:
 
 
 def create(connection: Connection, deployment_id: str, values: Row, *, id: str, now_us: int) -> None:
-    """Make a schedule of a deployment."""
-    times = {"created_us": now_us, "updated_us": now_us}
+    """Make a schedule of a deployment; its times are planned from now on."""
+    times = {"created_us": now_us, "updated_us": now_us, "planned_until_us": now_us}
     row = {**values, "id": id, "deployment_id": deployment_id, **times}
     connection.execute(insert(deployment_schedules).values(**row))
 
 
 def change(connection: Connection, deployment_id: str, id: str, changes: Row, now_us: int) -> bool:
-    """Change columns of a schedule; return whether the deployment has it."""
+    """Change columns of a schedule, whose times are planned anew; return whether the deployment has it.
+
+    What it has planned is for the caller to drop (``deployments.drop_planned``).
+    """
     statement = update(deployment_schedules).where(_c.deployment_id == deployment_id, _c.id == id)
-    return connection.execute(statement.values(**changes, updated_us=now_us)).rowcount > 0
+    values = {**changes, "updated_us": now_us, "planned_until_us": now_us}
+    return connection.execute(statement.values(**values)).rowcount > 0
+
+
+def restart(connection: Connection, deployment_id: str, now_us: int) -> None:
+    """Plan the times of all schedules of a deployment anew from now on: it was changed, or is not paused any more."""
+    statement = update(deployment_schedules).where(_c.deployment_id == deployment_id)
+    connection.execute(statement.values(planned_until_us=now_us))
 
 
 def delete(connection: Connection, deployment_id: str, id: str) -> bool:
@@ -71,25 +81,41 @@ def put(
     *,
     new_id: Callable[[], str],
     now_us: int,
-) -> None:
-    """Make the schedules of a deployment those that are wanted.
+) -> set[str]:
+    """Make the schedules of a deployment those that are wanted; return the ids of those that changed or went.
 
-    One whose ``replaces`` or ``slug`` names a schedule that is there changes that one, which keeps its id.
+    One whose ``replaces`` or ``slug`` names a schedule that is there changes that one, which keeps its id; so does
+    one without a name whose times are those of another without.
 
     Raises:
         KeyError: it names none, and says no ``schedule`` either.
     """
-    known, kept = slugs(connection, deployment_id), set()
+    of_deployment = select(deployment_schedules).where(_c.deployment_id == deployment_id)
+    known = {row["id"]: dict(row) for row in connection.execute(of_deployment).mappings()}
+    kept, changed = set(), set()
     for one in wanted:
         values = {name: value for name, value in one.items() if name != "replaces"}
-        id = known.get(one.get("replaces") or "") or known.get(one.get("slug") or "")
+        id = _meant({id: row for id, row in known.items() if id not in kept}, one)
         if id is None:
             id = new_id()
             if values.get("schedule") is None:
                 raise KeyError("schedule")
             create(connection, deployment_id, {"active": True, **values}, id=id, now_us=now_us)
-        else:
+        elif any(known[id][name] != value for name, value in values.items()):
             change(connection, deployment_id, id, values, now_us)
+            changed.add(id)
         kept.add(id)
-    others = (_c.deployment_id == deployment_id, _c.id.not_in(kept))
-    connection.execute(sql_delete(deployment_schedules).where(*others))
+    connection.execute(
+        sql_delete(deployment_schedules).where(_c.deployment_id == deployment_id, _c.id.not_in(kept))
+    )
+    return changed | (known.keys() - kept)
+
+
+def _meant(known: Mapping[str, Row], wanted: Row) -> str | None:
+    """Return the schedule that a request means, ``None`` for a new one."""
+    by_slug = {row["slug"]: id for id, row in known.items() if row["slug"] is not None}
+    named = by_slug.get(wanted.get("replaces") or "") or by_slug.get(wanted.get("slug") or "")
+    if named is not None or wanted.get("slug") is not None:
+        return named
+    rule = wanted.get("schedule")
+    return next((id for id, row in known.items() if row["slug"] is None and row["schedule"] == rule), None)
