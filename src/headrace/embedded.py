@@ -43,7 +43,7 @@ class EmbeddedJournals:
     def append(self, journal: str, offset: int, data: bytes) -> int:
         """Take in whole lines that begin at byte ``offset``; return how many bytes are held now."""
         now_us = self._clock.now_us()
-        return self._call(lambda db: append(db, journal, offset, data, now_us=now_us, leased=False))
+        return self._call(lambda db: append(db, journal, offset, data, now_us=now_us, leased=False).held)
 
     def commands(self, journal: str, *, after: int, wait: float) -> list[Command]:
         """Return commands newer than ``after``, looking for one for up to ``wait`` seconds."""

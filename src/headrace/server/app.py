@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from headrace.model.ids import IdFactory
+from headrace.model.planning import Catchup, Reach
 from headrace.settings import Settings
 from headrace.wire import versions
 
 from .api import (
     automations,
+    claims,
     collections,
     concurrency,
     deployment_runs,
@@ -25,6 +30,7 @@ from .api import (
     inputs,
     journals,
     logs,
+    new_runs,
     states,
     task_runs,
     websockets,
@@ -40,7 +46,11 @@ from .api.feed import Feed
 from .middleware import Gate
 from .services.bell_ringer import BellRinger
 from .services.last_seen import LastSeen
+from .services.lateness import Lateness
 from .services.lease_watch import LeaseWatch
+from .services.loop_lease import LoopLease
+from .services.roll_call import RollCall
+from .services.scheduler import Scheduler
 from .services.service import Service
 from .store.database import Database
 
@@ -60,6 +70,7 @@ _ROUTERS = (
     deployments,
     deployment_schedules,
     deployment_runs,
+    claims,
     work_pools,
     work_queues,
     workers,
@@ -89,8 +100,20 @@ def create_app(
     """
     opened = database or Database.open(settings.database_url or None, settings.home_path)
     last_seen = LastSeen(opened)
-    context = Context(settings, opened, IdFactory(), Bells(), Feed(), last_seen.note, now)
-    running = _services(context, last_seen) if services else []
+    changed = threading.Event()
+    context = Context(
+        settings,
+        opened,
+        IdFactory(),
+        Bells(),
+        Feed(),
+        last_seen.note,
+        Bells(),
+        RollCall(opened),
+        now,
+        changed.set,
+    )
+    running = _services(context, last_seen, changed) if services else []
     app = FastAPI(
         title="Headrace",
         version=versions.API_VERSION,
@@ -114,16 +137,29 @@ def create_app(
     return app
 
 
-def _services(context: Context, last_seen: LastSeen) -> list[Service]:
+def _services(context: Context, last_seen: LastSeen, changed: threading.Event) -> list[Service]:
+    """Return the loops of a server, in the order in which they are started; they are stopped in the other."""
+    settings, database, now_us, bells = context.settings, context.database, context.now_us, context.bells
+    publish = partial(new_runs.publish, context)
+    lease = LoopLease(database, now_us=now_us)
     watch = LeaseWatch(
-        context.database,
-        lease_s=context.settings.server_lease_seconds,
-        now_us=context.now_us,
+        database,
+        lease_s=settings.server_lease_seconds,
+        now_us=now_us,
         flush=last_seen.tick,
+        held=lease.held,
     )
-    bells = context.bells
-    ringer = BellRinger(context.database, waited_for=bells.journals, ring=bells.ring)
-    return [last_seen, watch, ringer]
+    ringer = BellRinger(database, waited_for=bells.waited_for, ring=bells.ring)
+    reach = Reach(
+        horizon=timedelta(seconds=settings.scheduler_horizon_seconds),
+        grace=timedelta(seconds=settings.late_after_seconds),
+        catchup=Catchup(settings.scheduler_catchup),
+    )
+    scheduler = Scheduler(database, lease, reach=reach, now_us=now_us, publish=publish, changed=changed)
+    lateness = Lateness(
+        database, lease, late_after_s=settings.late_after_seconds, now_us=now_us, publish=publish
+    )
+    return [lease, last_seen, watch, ringer, context.roll_call, scheduler, lateness]
 
 
 def _lifespan(
@@ -135,7 +171,8 @@ def _lifespan(
             service.start()
         yield
         context.bells.close()
-        for service in running:
+        context.openings.close()
+        for service in reversed(running):
             service.stop()
         if own:
             context.database.close()

@@ -106,6 +106,7 @@ def _run(app: FastAPI, listener: socket.socket, home: Path) -> None:
                 _log.info("Headrace serves at %s (pid %d)", url, os.getpid())
 
         def handle_exit(self, sig: int, frame: Any) -> None:
+            app.state.context.openings.close()
             app.state.context.bells.close()  # those who wait for news go home; nobody waits for them
             super().handle_exit(sig, frame)
 

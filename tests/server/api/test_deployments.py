@@ -383,33 +383,68 @@ def test_a_deployment_is_paused_and_goes_on(api: Api) -> None:
     assert get(api, id)["paused"] is True
 
 
-@pytest.mark.parametrize("change", ["pause", "patch", "schedules", "add", "edit", "remove"])
+@pytest.mark.parametrize(
+    "change", ["pause", "patch", "schedules", "replace", "edit", "remove", "tags", "queue"]
+)
 def test_what_was_planned_goes_when_the_plan_changes(api: Api, change: str) -> None:
     """What somebody asked for stays, and what has begun."""
     id = deploy(api, schedules=[{**DAILY, "slug": "daily"}])["id"]
     schedule = get(api, id)["schedules"][0]["id"]
     asked, planned, begun = (run(api, id).json()["id"] for _ in range(3))
-    planned_by_schedule(api, [planned, begun])
+    planned_by_schedule(api, [planned, begun], schedule)
     api.propose("flow_runs", begun, "PENDING")
     path = f"/deployments/{id}"
     calls = {
         "pause": lambda: api.post(f"{path}/pause_deployment"),
         "patch": lambda: api.patch(path, json={"paused": True}),
         "schedules": lambda: api.patch(path, json={"schedules": []}),
-        "add": lambda: api.post(f"{path}/schedules", json=[DAILY]),
+        "replace": lambda: api.post(f"{path}/schedules", json=[{**DAILY, "replaces": "daily"}]),
         "edit": lambda: api.patch(f"{path}/schedules/{schedule}", json={"active": False}),
         "remove": lambda: api.delete(f"{path}/schedules/{schedule}"),
+        "tags": lambda: api.patch(path, json={"tags": ["x"]}),
+        "queue": lambda: api.patch(path, json={"work_queue_name": "another"}),
     }
-    assert api.patch(path, json={"tags": ["x"]}).status_code == 204
+    assert api.patch(path, json={"description": "x"}).status_code == 204
+    assert api.post(f"{path}/resume_deployment").status_code == 200  # it was not paused
+    assert (
+        api.patch(path, json={"schedules": [{**DAILY, "slug": "daily"}]}).status_code == 204
+    )  # the same one
+    assert api.post(f"{path}/schedules", json=[{**DAILY, "slug": "other"}]).status_code == 201
     assert api.post("/flow_runs/count").json() == 3
     assert calls[change]().status_code < 300
 
     assert {each["id"] for each in api.post("/flow_runs/filter").json()} == {asked, begun}
 
 
-def planned_by_schedule(api: Api, ids: list[str]) -> None:
+def test_what_other_schedules_planned_stays(api: Api) -> None:
+    """Whether one is changed by itself or with all of them, named by a slug or only by its times."""
+    hourly = {"schedule": {"cron": "0 * * * *"}}
+    id = deploy(api, schedules=[{**DAILY, "slug": "daily"}, hourly])["id"]
+    path, schedules = f"/deployments/{id}", get(api, id)["schedules"]
+    daily, other = sorted(
+        (each["id"] for each in schedules), key=lambda each: each != schedule_of(api, id, "daily")
+    )
+    first, second = (run(api, id).json()["id"] for _ in range(2))
+    planned_by_schedule(api, [first], daily)
+    planned_by_schedule(api, [second], other)
+
+    wanted = [{**DAILY, "slug": "daily", "parameters": {"x": 1}}, hourly]
+    assert api.patch(path, json={"schedules": wanted}).status_code == 204
+    assert {each["id"] for each in get(api, id)["schedules"]} == {daily, other}
+    assert {each["id"] for each in api.post("/flow_runs/filter").json()} == {second}
+    assert api.patch(f"{path}/schedules/{other}", json={"active": False}).status_code == 204
+    assert api.post("/flow_runs/count").json() == 0
+
+
+def schedule_of(api: Api, id: str, slug: str) -> str:
+    """Return the id of a deployment's schedule."""
+    return next(str(each["id"]) for each in get(api, id)["schedules"] if each["slug"] == slug)
+
+
+def planned_by_schedule(api: Api, ids: list[str], schedule: str | None = None) -> None:
     """Mark runs as planned by a schedule."""
-    statement = update(flow_runs).where(flow_runs.c.id.in_(ids)).values(auto_scheduled=True)
+    planned = {"auto_scheduled": True, "schedule_id": schedule}
+    statement = update(flow_runs).where(flow_runs.c.id.in_(ids)).values(**planned)
     api.app.state.context.database.write(lambda connection: connection.execute(statement))
 
 

@@ -119,7 +119,7 @@ def poll(api: Api) -> Iterator[dict[str, object]]:
     outcome["thread"] = thread
     thread.start()
     deadline = time.monotonic() + 10
-    while not api.app.state.context.bells.journals():
+    while not api.app.state.context.bells.waited_for():
         assert time.monotonic() < deadline
         time.sleep(0.005)  # the poll has to arrive: there is nothing to wait on but its place in the list
     yield outcome

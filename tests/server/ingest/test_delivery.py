@@ -21,7 +21,7 @@ from ..journals import JOURNAL, NOW, a_run, an_id, lines, odd_journals, opened
 
 
 def send(database: Database, offset: int, data: bytes, journal: str = JOURNAL) -> int:
-    return append(database, journal, offset, data, now_us=NOW, leased=False)
+    return append(database, journal, offset, data, now_us=NOW, leased=False).held
 
 
 def at_once(beside: Database, data: bytes) -> dict[str, Any]:

@@ -204,7 +204,7 @@ for turn in range(10):
     journal = an_id(100 * number + turn, 0xA)
     data = lines(a_run(3, journal, first=1000 * number + 10 * turn))
     half = data.index(b"\\n", len(data) // 2) + 1
-    held = append(database, journal, 0, data[:half], now_us=NOW, leased=False)
+    held = append(database, journal, 0, data[:half], now_us=NOW, leased=False).held
     append(database, journal, held, data[held:], now_us=NOW, leased=False)
 database.close()
 """

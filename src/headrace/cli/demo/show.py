@@ -12,7 +12,7 @@ from ...client import calls
 from ...client.calls import Json
 from ...errors import HeadraceError
 from ...settings import Settings
-from ..connect import connect
+from headrace.connect import connect
 from ..flow_run import write_run_table
 from ..output import duration
 from .parts import conflict, kill, outage, packages

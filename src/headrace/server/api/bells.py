@@ -1,4 +1,4 @@
-"""Bells: how a thread that adds a command wakes the poll that waits for it."""
+"""Bells: how a thread that has news wakes the poll that waits for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 
 class Bells:
-    """One bell for each journal whose supervisor waits; to be waited for on one event loop, rung from anywhere."""
+    """One bell for each thing that somebody waits for; to be waited for on one event loop, rung from anywhere.
+
+    Supervisors wait for commands to their journal, workers for runs of a queue or a deployment.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -16,29 +19,41 @@ class Bells:
         self.closed = False
 
     @contextmanager
-    def waiting(self, journal: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set when something is asked of ``journal``, or when the server ends."""
+    def waiting(self, *things: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set when one of ``things`` is rung for, or when the server ends."""
         self._loop = asyncio.get_running_loop()
         event = asyncio.Event()
         if self.closed:
             event.set()
-        self._waiting.setdefault(journal, set()).add(event)
+        for thing in things:
+            self._waiting.setdefault(thing, set()).add(event)
         try:
             yield event
         finally:
-            events = self._waiting[journal]
-            events.discard(event)
-            if not events:
-                del self._waiting[journal]
+            for thing in things:
+                self._leave(thing, event)
 
-    def journals(self) -> list[str]:
-        """Return the journals that somebody waits for; any thread may call it."""
+    def _leave(self, thing: str, event: asyncio.Event) -> None:
+        events = self._waiting.get(thing, set())
+        events.discard(event)
+        if not events:
+            self._waiting.pop(thing, None)
+
+    def waited_for(self) -> list[str]:
+        """Return what somebody waits for; any thread may call it."""
         return list(self._waiting)
 
-    def ring(self, journal: str) -> None:
-        """Wake whoever waits for ``journal``; any thread may call it."""
+    def ring(self, *things: str | None) -> None:
+        """Wake whoever waits for one of ``things``; any thread may call it."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._set, journal)
+            for thing in things:
+                if thing is not None and thing in self._waiting:
+                    self._loop.call_soon_threadsafe(self._set, thing)
+
+    def ring_all(self) -> None:
+        """Wake everybody, to look again; any thread may call it."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._set_all)
 
     def close(self) -> None:
         """Wake everybody for good; any thread may call it."""
@@ -46,10 +61,10 @@ class Bells:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._set_all)
 
-    def _set(self, journal: str) -> None:
-        for event in self._waiting.get(journal, ()):
+    def _set(self, thing: str) -> None:
+        for event in self._waiting.get(thing, ()):
             event.set()
 
     def _set_all(self) -> None:
-        for journal in self._waiting:
-            self._set(journal)
+        for thing in self._waiting:
+            self._set(thing)

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 from starlette.requests import HTTPConnection
 
 from headrace.model.ids import IdFactory
+from headrace.server.services.roll_call import RollCall
 from headrace.server.store.database import Database
 from headrace.settings import Settings
 
@@ -33,8 +34,14 @@ class Context(NamedTuple):
     """Hands events to those who listen on a websocket."""
     saw: Callable[[str, int], None]
     """Takes a journal's sign of life: its id, and when (microseconds since 1970, UTC)."""
+    openings: Bells
+    """Wakes workers that wait for runs: by the ids of queues and of deployments."""
+    roll_call: RollCall
+    """Takes the signs of life of workers, and what they ask for."""
     now_us: Callable[[], int] = now_us
     """The server's time."""
+    replan: Callable[[], None] = lambda: None
+    """Tells the scheduler, if it runs in this process, that schedules have changed."""
 
     def new_id(self) -> str:
         """Return a new id."""

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
 from headrace.model.clock import iso
+from headrace.server.orchestration.deployment_runs import of_deployment
 from headrace.server.orchestration.job_variables import misfit
 from headrace.server.orchestration.parameters import misfits
 from headrace.server.orchestration.rules import Proposal
@@ -76,12 +77,13 @@ def _create(connection: Connection, at: Context, id: str, body: DeploymentFlowRu
         _refuse_job(connection, deployment, body.job_variables)
     row = {
         **new_runs.new_row(body, flow_id, at.ids.new(now_us), now_us),
-        "parameters": parameters or None,
-        "tags": new_runs.unique([*deployment["tags"], *body.tags]),
-        "labels": _labels(deployment, body),
-        "deployment_id": id,
-        "deployment_version": deployment["version"],
-        **_place(connection, at, deployment, body.work_queue_name, now_us),
+        **of_deployment(
+            deployment,
+            parameters=body.parameters,
+            tags=body.tags,
+            labels=body.labels,
+            place=_place(connection, at, deployment, body.work_queue_name, now_us),
+        ),
     }
     due = Proposal("SCHEDULED", "Scheduled", details={"scheduled_time": iso(now_us)})
     return new_runs.insert(connection, at, row, body, due), True
@@ -106,20 +108,13 @@ def _refuse_job(connection: Connection, deployment: Run, variables: Run) -> None
         raise HTTPException(422, f"Error creating flow run: Validation failed for job variables: {why}")
 
 
-def _labels(deployment: Run, body: DeploymentFlowRunCreate) -> Run:
-    own = {"prefect.flow.id": deployment["flow_id"], "prefect.deployment.id": deployment["id"]}
-    return {**deployment["labels"], **(body.labels or {}), **own}
-
-
 def _place(
     connection: Connection, at: Context, deployment: Run, queue_name: str | None, now_us: int
-) -> dict[str, Any]:
-    """Return the columns that say where a run belongs: where its deployment does, or in the queue it names."""
+) -> places.Place | None:
+    """Return where a run belongs: where its deployment does, or in the queue it names."""
     if queue_name is not None:
         pool = deployment["work_pool_name"]
-        place = places.find(connection, pool, queue_name, new_id=at.new_id, now_us=now_us)
-    elif deployment["work_queue_id"] is not None:
-        place = places.of_queue(connection, deployment["work_queue_id"])
-    else:
-        return {}
-    return place.columns() if place is not None else {}
+        return places.find(connection, pool, queue_name, new_id=at.new_id, now_us=now_us)
+    if deployment["work_queue_id"] is not None:
+        return places.of_queue(connection, deployment["work_queue_id"])
+    return None

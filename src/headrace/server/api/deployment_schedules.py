@@ -37,7 +37,9 @@ def read_deployment_schedules(request: Request, id: UUID) -> Response:
 def create_deployment_schedules(request: Request, id: UUID, body: list[DeploymentScheduleCreate]) -> Response:
     """Add schedules to a deployment; one that ``replaces`` another changes that one."""
     at = context(request)
-    return Json(at.database.write(lambda connection: _add(connection, at, str(id), body)), 201)
+    made = at.database.write(lambda connection: _add(connection, at, str(id), body))
+    at.replan()
+    return Json(made, 201)
 
 
 def _add(
@@ -46,7 +48,7 @@ def _add(
     if deployments.lock(connection, id) is None:
         raise not_found("Deployment")
     made = [_add_one(connection, at, id, one) for one in wanted]
-    deployments.drop_planned(connection, id)
+    deployments.drop_planned(connection, id, made)  # what those that were replaced have planned
     found = {schedule["id"]: schedule for schedule in schedules.of(connection, [id]).get(id, [])}
     return [found[one] for one in made]
 
@@ -87,11 +89,12 @@ def update_deployment_schedule(
         _refuse_taken(body.slug, schedules.slugs(connection, str(id)), str(schedule_id))
         if not schedules.change(connection, str(id), str(schedule_id), columns, at.now_us()):
             return False
-        deployments.drop_planned(connection, str(id))
+        deployments.drop_planned(connection, str(id), [str(schedule_id)])
         return True
 
     if not at.database.write(work):
         raise not_found("Schedule")
+    at.replan()
     return no_content()
 
 
@@ -103,7 +106,7 @@ def delete_deployment_schedule(request: Request, id: UUID, schedule_id: UUID) ->
         known = deployments.lock(connection, str(id)) is not None
         if not known or not schedules.delete(connection, str(id), str(schedule_id)):
             return False
-        deployments.drop_planned(connection, str(id))
+        deployments.drop_planned(connection, str(id), [str(schedule_id)])
         return True
 
     if not context(request).database.write(work):

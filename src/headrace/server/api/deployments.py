@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from headrace.model import schedules as rules
 from headrace.model.clock import to_datetime
+from headrace.server.orchestration.job_variables import misfit
 from headrace.server.orchestration.parameters import misfits, schema_problem
 from headrace.server.store import deployments, flows, places, schedules
 from headrace.server.store.filters import Scope
@@ -46,6 +47,7 @@ _FRESH: Row = {
     "parameter_openapi_schema": None,
     "parameters": None,
     "work_queue_id": None,
+    "job_variables": None,
 }
 
 
@@ -66,6 +68,7 @@ def create_deployment(request: Request, body: DeploymentCreate) -> Response:
     """Make a deployment, or change the one of this flow and name in what the request names."""
     at = context(request)
     deployment, made = at.database.write(lambda connection: _put(connection, at, body))
+    at.replan()
     return Json(deployment, 201 if made else 200)
 
 
@@ -86,7 +89,7 @@ def _put(connection: Connection, at: Context, body: DeploymentCreate) -> tuple[R
     else:
         id = known["id"]
         deployments.change(connection, id, changes, now_us)
-    _plan(connection, at, id, body, changes)
+    _plan(connection, at, id, body, changes, known)
     deployment = deployments.get(connection, id, now_us)
     assert deployment is not None
     return deployment, known is None
@@ -107,6 +110,8 @@ def _columns(
         del changes["enforce_parameter_schema"]
     if body.version_info is not None and body.version is None:
         changes["version"] = body.version_info.version
+    if body.crash_brake is not None:
+        changes["crash_brake"] = body.crash_brake.model_dump(mode="json")
     if body.concurrency_options is not None:
         changes["concurrency_options"] = body.concurrency_options.model_dump(mode="json")
     if "tags" in said:
@@ -116,6 +121,8 @@ def _columns(
     if said & {"work_pool_name", "work_queue_name"}:
         changes["work_queue_id"] = _queue_id(connection, at, body, known["work_queue_id"])
     _check({**known, **changes})
+    if changes.keys() & {"work_queue_id", "job_variables"}:
+        _check_job(connection, {**known, **changes})
     return changes
 
 
@@ -147,14 +154,38 @@ def _check(row: Row) -> None:
         raise unfit(("parameters",), "; ".join(wrong), row["parameters"])
 
 
+def _check_job(connection: Connection, row: Row) -> None:
+    """Refuse job variables that no worker of the deployment's pool could use."""
+    pool = places.pool_of_queue(connection, row["work_queue_id"]) if row["work_queue_id"] else None
+    why = misfit(*pool, row["job_variables"] or {}) if pool is not None else None
+    if why is not None:
+        raise unfit(("job_variables",), why)
+
+
+_OF_RUNS = ("parameters", "tags", "labels", "version", "work_queue_id")
+"""What a run takes over from its deployment when it is planned."""
+
+
 def _plan(
-    connection: Connection, at: Context, id: str, body: DeploymentCreate | DeploymentUpdate, changes: Row
+    connection: Connection,
+    at: Context,
+    id: str,
+    body: DeploymentCreate | DeploymentUpdate,
+    changes: Row,
+    known: Any,
 ) -> None:
-    """Write the schedules that a request names; what was planned by those before goes."""
+    """Write the schedules that a request names; what was planned goes if it would be planned otherwise now."""
+    changed: set[str] = set()
     if "schedules" in body.model_fields_set:
-        _put_schedules(connection, at, id, body.schedules)
-    if "schedules" in body.model_fields_set or changes.get("paused"):
+        changed = _put_schedules(connection, at, id, body.schedules)
+    if known is None:
+        return
+    others = any((changes[name] or None) != (known[name] or None) for name in _OF_RUNS if name in changes)
+    if others or changes.get("paused", known["paused"]) != known["paused"]:
         deployments.drop_planned(connection, id)
+        schedules.restart(connection, id, at.now_us())
+    elif changed:
+        deployments.drop_planned(connection, id, changed)
 
 
 def _put_schedules(
@@ -162,14 +193,15 @@ def _put_schedules(
     at: Context,
     id: str,
     wanted: list[DeploymentScheduleCreate] | list[DeploymentScheduleUpdate],
-) -> None:
+) -> set[str]:
+    """Make a deployment's schedules those that are wanted; return the ids of those that changed or went."""
     slugs = [one.slug for one in wanted if one.slug is not None]
     twice = next((slug for slug in slugs if slugs.count(slug) > 1), None)
     if twice is not None:
         raise unfit(("schedules",), f"Two schedules have the slug {twice!r}; each needs its own.")
     rows = [schedule_columns(one, at.now_us()) for one in wanted]
     try:
-        schedules.put(connection, id, rows, new_id=at.new_id, now_us=at.now_us())
+        return schedules.put(connection, id, rows, new_id=at.new_id, now_us=at.now_us())
     except KeyError as error:
         raise unfit(("schedules",), "A schedule that is not there yet has to say its `schedule`.") from error
 
@@ -270,12 +302,16 @@ def update_deployment(request: Request, id: UUID, body: DeploymentUpdate) -> Res
         if known is None:
             return False
         changes = _columns(connection, at, body, known)
+        if changes.get("paused") is False:
+            changes["pause_reason"] = None
         deployments.change(connection, str(id), changes, at.now_us())
-        _plan(connection, at, str(id), body, changes)
+        _plan(connection, at, str(id), body, changes, known)
         return True
 
     if not at.database.write(work):
         raise not_found("Deployment")
+    at.openings.ring_all()  # it may have another limit
+    at.replan()
     return no_content()
 
 
@@ -301,11 +337,16 @@ def resume_deployment(request: Request, id: UUID) -> Response:
 
 def _set_paused(at: Context, id: str, paused: bool) -> Response:
     def work(connection: Connection) -> bool:
-        known = deployments.change(connection, id, {"paused": paused}, at.now_us())
-        if paused:
+        before = deployments.lock(connection, id)
+        if before is None:
+            return False
+        deployments.change(connection, id, {"paused": paused, "pause_reason": None}, at.now_us())
+        if before["paused"] != paused:
             deployments.drop_planned(connection, id)
-        return known
+            schedules.restart(connection, id, at.now_us())
+        return True
 
     if not at.database.write(work):
         raise not_found("Deployment")
+    at.replan()
     return Json(None)

@@ -42,14 +42,15 @@ async def append_to_journal(
     data = await _unpacked(request, at.settings.server_body_limit)
     try:
         # Only a poll for commands opens a lease: who merely hands bytes over may never come again.
-        held = await run_in_threadpool(
+        taken = await run_in_threadpool(
             ingest.append, at.database, str(id), offset, data, now_us=at.now_us(), leased=False
         )
     except OffsetMismatch as error:
         return Json({"detail": str(error), "offset": error.expected}, 409)
     except JournalError as error:
         raise HTTPException(422, str(error)) from error
-    return Json({"offset": held})
+    at.openings.ring(*taken.openings)
+    return Json({"offset": taken.held})
 
 
 async def _unpacked(request: Request, limit: int) -> bytes:

@@ -73,6 +73,7 @@ def publish(at: Context, run: Json, before: Json | None) -> None:
     """Tell listeners of the state that a run has entered."""
     if run["state"] is not None:
         at.feed.publish(state_event(run, before, at.now_us()))
+    at.openings.ring(run["work_queue_id"], run["deployment_id"])  # work for a worker, or room for other work
 
 
 def policy_of(policy: FlowRunPolicy) -> Json:

@@ -93,6 +93,7 @@ def update_work_pool(request: Request, name: str, body: WorkPoolUpdate) -> Respo
         del changes["is_paused"]  # it is paused or it is not; to clear that means nothing
     if not at.database.write(lambda connection: work_pools.change(connection, name, changes, at.now_us())):
         raise no_pool(name)
+    at.openings.ring_all()  # it may be resumed, or have another limit
     return no_content()
 
 

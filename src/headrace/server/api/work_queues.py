@@ -172,6 +172,7 @@ def _change(at: Context, id: str, body: WorkQueueUpdate) -> Response:
 
     if not at.database.write(work):
         raise not_found("Work queue")
+    at.openings.ring(id)  # it may be resumed, or have another limit
     return no_content()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
+from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
 from headrace.errors import OffsetMismatch
+from headrace.model.ids import IdFactory
 from headrace.server.store import journals
 from headrace.server.store.database import Database
 
@@ -15,7 +18,16 @@ from .life import withdraw_presumptions
 from .lines import Batch, read
 
 
-def append(db: Database, journal_id: str, offset: int, data: bytes, *, now_us: int, leased: bool) -> int:
+class Taken(NamedTuple):
+    """What taking in a piece of a journal came to."""
+
+    held: int
+    """Bytes of the journal that are held now."""
+    openings: frozenset[str] = frozenset()
+    """Ids of queues and deployments whose workers should look: room was made there, or work."""
+
+
+def append(db: Database, journal_id: str, offset: int, data: bytes, *, now_us: int, leased: bool) -> Taken:
     """Take in bytes of a journal that begin at ``offset``; return how many bytes of it are held now.
 
     Sending the same bytes again changes nothing; an unfinished last line is not taken. ``leased`` says that
@@ -29,7 +41,7 @@ def append(db: Database, journal_id: str, offset: int, data: bytes, *, now_us: i
     return db.write(lambda connection: _take(connection, db.kind, batch, now_us, leased))
 
 
-def _take(connection: Connection, kind: ModuleType, batch: Batch, now_us: int, leased: bool) -> int:
+def _take(connection: Connection, kind: ModuleType, batch: Batch, now_us: int, leased: bool) -> Taken:
     row = journals.lock(connection, batch.journal)
     held: int = row["offset"] if row is not None else 0
     if batch.offset > held:
@@ -37,8 +49,12 @@ def _take(connection: Connection, kind: ModuleType, batch: Batch, now_us: int, l
     if row is not None and row["presumed"] is not None:
         withdraw_presumptions(connection, row, now_us)
     if batch.end <= held:
-        return held
-    intake = Intake(connection, kind, batch.journal, row)
+        return Taken(held)
+    intake = Intake(connection, kind, batch.journal, row, _ids.new)
     intake.take([line for line in batch.lines if line[0] >= held])
     intake.save(batch.end, now_us, leased=leased)
-    return batch.end
+    return Taken(batch.end, frozenset(intake.openings))
+
+
+_ids = IdFactory()
+os.register_at_fork(after_in_child=_ids.reseed)

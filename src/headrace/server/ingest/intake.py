@@ -6,6 +6,7 @@ run that nobody made, a run that another journal owns), is counted as torn and h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -13,24 +14,32 @@ import msgspec
 from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model import entries, runs
+from headrace.model.ids import state_id_at
 from headrace.model.runs import Run
-from headrace.server.store import journals, logs
+from headrace.server.store import inputs, journals, logs
 from headrace.server.store import runs as rows
 from headrace.server.store.runs import Known
 
+from . import aftermath
 from .lines import LATEST_US
-from .made import flow_run_row, stand_in_row, task_run_row
+from .made import flow_run_row, planned_policy, stand_in_row, task_run_row
 
-_OF_RUNS = (entries.State, entries.TaskRun, entries.FlowRun, entries.Verdict)
+_OF_RUNS = (entries.State, entries.TaskRun, entries.FlowRun, entries.Verdict, entries.Input)
 
 
 class Intake:
     """Take the lines of one batch, then save them."""
 
     def __init__(
-        self, connection: Connection, kind: ModuleType, journal: str, row: RowMapping | None
+        self,
+        connection: Connection,
+        kind: ModuleType,
+        journal: str,
+        row: RowMapping | None,
+        new_id: Callable[[int], str],
     ) -> None:
         self._connection = connection
+        self._new_id = new_id
         self._kind = kind
         self._row = row
         self._journal = runs.Journal(journal, row["attempt"] if row is not None else 1)
@@ -43,6 +52,11 @@ class Intake:
         """Task runs that this batch makes to stand for subflows."""
         self._logs: dict[str | None, list[logs.Line]] = {}
         self._asked: dict[str, int] = {}
+        self._inputs: list[tuple[int, entries.Input]] = []
+        self._planned: dict[str, entries.FlowRun] = {}
+        """Runs that the server made, as their own process tells them."""
+        self.openings: set[str] = set()
+        """Ids of queues and deployments in which room was made, or work: workers that wait should look."""
 
     def take(self, lines: list[tuple[int, entries.Entry | None]]) -> None:
         """Fold lines that were never taken before."""
@@ -75,6 +89,8 @@ class Intake:
         if isinstance(entry, entries.Asked):
             self._asked.setdefault(entry.run, entry.t)
             return True
+        if isinstance(entry, entries.Input):
+            return self._take_input(offset, entry)
         if entry is None or (isinstance(entry, entries.Open) and offset != 0):
             return False
         runs.apply(self._journal, offset, entry)
@@ -87,6 +103,15 @@ class Intake:
         self._touched.add(entry.run)
         return True
 
+    def _take_input(self, offset: int, entry: entries.Input) -> bool:
+        run = self._journal.runs.get(entry.run)
+        if run is None or not run.is_flow:
+            return False
+        if entry.run not in self._new and not self._may_report(self._known.get(entry.run)):
+            return False
+        self._inputs.append((offset, entry))
+        return True
+
     def _may_report(self, known: Known | None) -> bool:
         """Whether this journal may speak of a run: its owner may, and an older attempt may add to the history."""
         if known is None or known.child is not None or known.journal is None:
@@ -96,6 +121,8 @@ class Intake:
     def _take_made(self, offset: int, entry: entries.FlowRun | entries.TaskRun) -> bool:
         is_flow = isinstance(entry, entries.FlowRun)
         run = self._journal.runs.get(entry.run)
+        if isinstance(entry, entries.FlowRun) and entry.planned and entry.run not in self._known:
+            return False  # it was deleted while it ran
         if entry.run in self._stand_ins or (run is not None and run.is_flow != is_flow):
             return False
         known = self._known.get(entry.run)
@@ -107,6 +134,8 @@ class Intake:
                 self._claim_stand_in(entry)
         runs.apply(self._journal, offset, entry)
         self._touched.add(entry.run)
+        if isinstance(entry, entries.FlowRun) and entry.planned:
+            self._planned[entry.run] = entry
         return True
 
     def _take_over(self, known: Known) -> bool:
@@ -128,7 +157,9 @@ class Intake:
 
     def save(self, end: int, now_us: int, *, leased: bool) -> None:
         """Write what was folded, and that the journal is held up to ``end``."""
+        self._end_attempts(now_us)
         self._insert_runs(now_us)
+        self._save_plans(now_us)
         seen = sorted(self._touched - self._new.keys())
         rows.save_states(self._connection, [self._known[id] for id in seen], now_us)
         id = self._journal.id
@@ -137,8 +168,37 @@ class Intake:
             [chunk for run, lines in self._logs.items() for chunk in logs.chunks(run, id, lines)],
         )
         self._compact_logs()
+        for offset, entry in self._inputs:
+            kept = state_id_at(id, offset)
+            inputs.put(self._connection, entry.run, entry.key, entry.value, id=kept, now_us=entry.t)
         journals.acknowledge(self._connection, id, self._asked)
         journals.save(self._connection, self._kind, self._journal_row(end, now_us, leased))
+
+    def _end_attempts(self, now_us: int) -> None:
+        """Let what follows a crash follow: another attempt, or the brake; tell where room was made."""
+        of_flows = [
+            self._known[id] for id in sorted(self._touched - self._new.keys()) if self._known[id].run.is_flow
+        ]
+        crashed = [known for known in of_flows if known.journal == self._journal.id]
+        told = aftermath.follow(self._connection, crashed, self._policies(), self._new_id, now_us)
+        for run, line in told:
+            self._logs.setdefault(run, []).append(line)
+        for known in of_flows:
+            state = known.run.state
+            if state is not None and (not known.run.is_open or state.type in ("SCHEDULED", "PAUSED")):
+                self.openings |= {id for id in (known.queue, known.deployment) if id is not None}
+
+    def _policies(self) -> dict[str, dict[str, Any]]:
+        """Return what the processes of planned runs told in this batch of how they are to be tried again."""
+        return {id: planned_policy(entry, self._known[id].policy) for id, entry in self._planned.items()}
+
+    def _save_plans(self, now_us: int) -> None:
+        told = {
+            id: {"flow_version": entry.version, "empirical_policy": policy}
+            for id, entry in self._planned.items()
+            if (policy := planned_policy(entry, self._known[id].policy)) is not None and entry.version
+        }
+        rows.save_plans(self._connection, told, now_us)
 
     def _compact_logs(self) -> None:
         """Put the logs of flow runs together that have just ended."""

@@ -12,6 +12,8 @@ from headrace.server.store import journals
 from headrace.server.store import runs as rows
 from headrace.server.store.database import Database
 
+from . import aftermath
+
 
 def sign_of_life(db: Database, seen_us: Mapping[str, int]) -> None:
     """Note when leased journals were last alive, ``{id: when}``; what was presumed of their runs is taken back."""
@@ -64,6 +66,7 @@ def _presume_lost(
             id=new_id(now_us),
         )
     ]
+    aftermath.follow(connection, [one for one in lost if one.run.is_flow], {}, new_id, now_us)
     rows.save_states(connection, lost, now_us)
     ids: dict[str, list[str]] = {"flow_runs": [], "task_runs": []}
     for known in lost:

@@ -72,6 +72,14 @@ def stand_in_row(run: Run, entry: entries.FlowRun, journal: str) -> dict[str, An
     }
 
 
+def planned_policy(entry: entries.FlowRun, kept: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the ``empirical_policy`` of a run that was planned, with what its own process knows of its retries."""
+    told: dict[str, Any] = {"retries": entry.retries, "retry_delay": entry.retry_delay}
+    if entry.retry_on is not None:
+        told["retry_on"] = entry.retry_on
+    return {**(kept or {}), **told}
+
+
 def _policy(entry: entries.FlowRun | entries.TaskRun) -> dict[str, Any] | None:
     if not entry.retries and not entry.retry_delay:
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from headrace.model.attempts import Brake
 from headrace.model.clock import iso
 
 from . import deletion, readiness, run_json, schedules, slots
@@ -58,6 +59,8 @@ def to_json(row: Row, planned: list[Json], active_slots: int, now_us: int) -> Js
         "last_polled": run_json.moment(polled_us),
         "created_by": None,
         "updated_by": None,
+        "crash_brake": row["crash_brake"] or Brake()._asdict(),
+        "pause_reason": row["pause_reason"],
         "status": "READY" if readiness.is_polled(polled_us, now_us) else "NOT_READY",
     }
 
@@ -150,18 +153,21 @@ def delete(connection: Connection, id: str) -> bool:
     return True
 
 
-def drop_planned(connection: Connection, id: str) -> int:
+def drop_planned(connection: Connection, id: str, of_schedules: Collection[str] | None = None) -> int:
     """Delete the runs of a deployment that its schedules planned and that nobody has taken; return how many.
 
-    Called when its schedules change or it is paused. Walks ``ix_flow_runs_deployment_open``.
+    Called when its schedules change or it is paused; ``of_schedules`` are those that changed, ``None`` means all.
+    Walks ``ix_flow_runs_deployment_open``.
     """
-    where = (
+    where = [
         _r.deployment_id == id,
         _r.end_us.is_(None),
         _r.state_type == "SCHEDULED",
         _r.auto_scheduled,
         _r.start_us.is_(None),
-    )
+    ]
+    if of_schedules is not None:
+        where.append(_r.schedule_id.in_(of_schedules))
     found = list(connection.execute(select(_r.id).where(*where)).scalars())
     return deletion.delete_flow_runs(connection, found)
 

@@ -36,6 +36,11 @@ class Known(NamedTuple):
     """Of a flow run: the task run that stands for it in its parent."""
     child: str | None = None
     """Of a task run: the flow run that it stands for."""
+    deployment: str | None = None
+    """Of a flow run: what it is a run of."""
+    queue: str | None = None
+    policy: dict[str, Any] | None = None
+    """Of a flow run: its ``empirical_policy`` as it is kept."""
 
 
 def load(
@@ -43,18 +48,29 @@ def load(
 ) -> dict[str, Known]:
     """Return ``{id: run}`` of those that have a row. Walks the primary keys."""
     known: dict[str, Known] = {}
-    for row in _rows(connection, flow_runs, "parent_task_run_id", flow_run_ids):
-        known[row["id"]] = Known(run_of(row, is_flow=True), row["journal_id"], row["parent_task_run_id"])
-    for row in _rows(connection, task_runs, "child_flow_run_id", task_run_ids):
+    of_flows = ("parent_task_run_id", "deployment_id", "work_queue_id", "empirical_policy")
+    for row in _rows(connection, flow_runs, of_flows, flow_run_ids):
+        known[row["id"]] = Known(
+            run_of(row, is_flow=True),
+            row["journal_id"],
+            row["parent_task_run_id"],
+            None,
+            row["deployment_id"],
+            row["work_queue_id"],
+            row["empirical_policy"],
+        )
+    for row in _rows(connection, task_runs, ("child_flow_run_id",), task_run_ids):
         known[row["id"]] = Known(
             run_of(row, is_flow=False), row["journal_id"], None, row["child_flow_run_id"]
         )
     return known
 
 
-def _rows(connection: Connection, table: Table, link: str, ids: Iterable[str]) -> Iterable[RowMapping]:
+def _rows(
+    connection: Connection, table: Table, further: tuple[str, ...], ids: Iterable[str]
+) -> Iterable[RowMapping]:
     wanted = sorted(set(ids))
-    columns = [table.c[name] for name in ("id", "created_us", "journal_id", link, *_STATE)]
+    columns = [table.c[name] for name in ("id", "created_us", "journal_id", *further, *_STATE)]
     for start in range(0, len(wanted), _AT_ONCE):
         statement = select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE]))
         yield from connection.execute(statement).mappings()
@@ -104,6 +120,15 @@ def insert_flow_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> 
 def insert_task_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows of task runs; all of them name the same columns."""
     insert_many(connection, task_runs, rows)
+
+
+def save_plans(connection: Connection, told: Mapping[str, Mapping[str, Any]], now_us: int) -> None:
+    """Write what the processes of planned flow runs know of them: ``{id: columns}``, all of the same columns."""
+    rows = [{"row": id, "updated_us": now_us, **columns} for id, columns in sorted(told.items())]
+    if rows:
+        names = [name for name in rows[0] if name != "row"]
+        statement = update(flow_runs).where(flow_runs.c.id == bindparam("row"))
+        connection.execute(statement.values({name: bindparam(name) for name in names}), rows)
 
 
 def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -> None:

@@ -55,6 +55,15 @@ class VersionInfo(BaseModel):
     version: Text
 
 
+class CrashBrake(BaseModel):
+    """After how many crashes within how many seconds a deployment is paused; 0 crashes: never. Ours."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    crashes: Annotated[int, Field(ge=0, le=1000)] = 5
+    seconds: Annotated[float, Field(gt=0, le=31_536_000)] = 600.0
+
+
 class DeploymentCreate(BaseModel):
     """A deployment to be made; one of the same flow and name is changed instead, in what is named here."""
 
@@ -83,6 +92,7 @@ class DeploymentCreate(BaseModel):
     entrypoint: Text | None = None
     job_variables: JsonObject = Field(default_factory=dict)
     version_info: VersionInfo | None = None
+    crash_brake: CrashBrake | None = None
 
 
 class DeploymentUpdate(BaseModel):
@@ -110,6 +120,7 @@ class DeploymentUpdate(BaseModel):
     infrastructure_document_id: UUID | None = None
     enforce_parameter_schema: bool | None = None
     version_info: VersionInfo | None = None
+    crash_brake: CrashBrake | None = None
 
 
 class GlobalConcurrencyLimitResponse(BaseModel):
@@ -161,6 +172,9 @@ class DeploymentResponse(BaseModel):
     updated_by: CreatedBy | None = None
     status: DeploymentStatus | None = DeploymentStatus.NOT_READY
     enforce_parameter_schema: bool = True
+    crash_brake: CrashBrake = Field(default_factory=CrashBrake)
+    pause_reason: str | None = None
+    """Why it was paused, when a brake did it. Ours."""
 
 
 class DeploymentCount(Query):
@@ -213,6 +227,16 @@ class DeploymentBulkDeleteResponse(BaseModel):
     """What was deleted."""
 
     deleted: list[UUID] = Field(default_factory=list)
+
+
+class DeploymentSchedulePlan(Query):
+    """Which runs of a deployment's schedules to plan ahead of time."""
+
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    min_time: Annotated[float, Field(ge=0, le=1e9, json_schema_extra={"format": "time-delta"})] | None = None
+    min_runs: Count | None = None
+    max_runs: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
 class DeploymentFlowRunCreate(BaseModel):

@@ -1,0 +1,121 @@
+"""Claims over HTTP: a long poll that gives due runs to a worker. Ours, beside the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from headrace.model import orders
+from headrace.server.store import claims
+from headrace.wire.shapes.claims import ClaimsResponse, DeploymentClaim, PoolClaim
+
+from .answers import Json
+from .body import StrictRoute
+from .context import Context, context
+from .work_pools import no_pool
+
+router = APIRouter(tags=["Claims"], route_class=StrictRoute)
+
+LONGEST_WAIT_S = 25.0
+"""Under the idle limits of the usual proxies."""
+
+LOOK_S = 2.0
+"""How often a waiting poll looks by itself: for runs that another server took in."""
+
+
+class _Poll(NamedTuple):
+    """One worker's question."""
+
+    asker: claims.Asker
+    have: tuple[str, ...]
+    wait: float
+    pool: dict[str, Any]
+    """The pool's row; empty for deployments that serve themselves."""
+
+
+@router.post("/work_pools/{name}/claim", response_model=ClaimsResponse)
+async def claim_of_pool(request: Request, name: str, body: PoolClaim) -> Response:
+    """Give due runs of a pool's queues to a worker, waiting up to ``wait`` seconds for one."""
+    at = context(request)
+    pool = await run_in_threadpool(_pool, at, name)
+    if pool is None:
+        raise no_pool(name)
+    queues = None if body.work_queue_names is None else tuple(body.work_queue_names)
+    asker = claims.Asker(str(body.worker_id), body.worker_name, pool["id"], queues, (), body.limit)
+    return await _answer(at, _Poll(asker, tuple(map(str, body.have)), body.wait, pool))
+
+
+@router.post("/deployments/claim", response_model=ClaimsResponse)
+async def claim_of_deployments(request: Request, body: DeploymentClaim) -> Response:
+    """Give due runs of deployments to the process that serves them, waiting up to ``wait`` seconds for one."""
+    served = tuple(map(str, body.deployment_ids))
+    asker = claims.Asker(str(body.worker_id), body.worker_name, None, None, served, body.limit)
+    return await _answer(context(request), _Poll(asker, tuple(map(str, body.have)), body.wait, {}))
+
+
+def _pool(at: Context, name: str) -> dict[str, Any] | None:
+    with at.database.read() as connection:
+        row = claims.pool_of(connection, name)
+        return None if row is None else dict(row)
+
+
+async def _answer(at: Context, poll: _Poll) -> Response:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + min(poll.wait, LONGEST_WAIT_S)
+    for journal in poll.have:
+        at.saw(journal, at.now_us())
+    given = await run_in_threadpool(_again, at, poll)
+    look = await run_in_threadpool(_look, at, poll)
+    with at.openings.waiting(*look.places) as bell:
+        while True:
+            bell.clear()
+            if not given:
+                look, given = await run_in_threadpool(_try, at, poll)
+            left = deadline - loop.time()
+            if given or left <= 0 or at.openings.closed:
+                return _claims(poll, given)
+            pauses = [left, LOOK_S]
+            if look.next_us is not None:
+                pauses.append(max(0.0, (look.next_us - at.now_us()) / 1e6))
+            await _rung(bell, min(pauses))
+
+
+async def _rung(bell: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(bell.wait(), seconds)
+    except asyncio.TimeoutError:
+        return
+
+
+def _claims(poll: _Poll, given: list[orders.Claim]) -> Response:
+    template, paused = poll.pool.get("base_job_template") or {}, bool(poll.pool.get("is_paused"))
+    return Json(msgspec.to_builtins(orders.Claims(given, template, paused)))
+
+
+def _again(at: Context, poll: _Poll) -> list[orders.Claim]:
+    with at.database.read() as connection:
+        return claims.unbegun(connection, poll.asker.worker_id, poll.have)
+
+
+def _look(at: Context, poll: _Poll) -> claims.Look:
+    with at.database.read() as connection:
+        look = claims.look(connection, poll.asker, at.now_us())
+    if at.roll_call.note(poll.asker.pool_id, poll.asker.worker_name, look.places, at.now_us()):
+        at.roll_call.tick()
+    return look
+
+
+def _try(at: Context, poll: _Poll) -> tuple[claims.Look, list[orders.Claim]]:
+    """Look, and take what there is: only then is anything written."""
+    look = _look(at, poll)
+    if not look.ready:
+        return look, []
+    given, _cancelled = at.database.write(
+        lambda connection: claims.claim(connection, poll.asker, at.now_us(), new_id=at.new_id)
+    )
+    return look, given

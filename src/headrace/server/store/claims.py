@@ -1,0 +1,330 @@
+"""Claims: due runs are given to a worker, each attempt with a journal of its own, in one short transaction.
+
+Locks are taken in the server's one order: pool, queues, deployments, runs (each kind by id). Runs are taken with
+SKIP LOCKED: two servers that hand out at once pass each other by. Looking (:func:`look`) writes and locks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy.engine import Connection
+
+from headrace.model import orders
+from headrace.model.allocation import Allocation, Due, Room, allocate
+from headrace.model.attempts import tries_used
+from headrace.model.clock import iso
+from headrace.model.resolve import Rank, StateRow
+from headrace.model.runs import Run, report
+
+from . import answered, flows, history, slots
+from .tables import deployments, flow_runs, journals, work_pools, work_queues
+
+Row = Mapping[str, Any]
+_r = flow_runs.c
+_q = work_queues.c
+_d = deployments.c
+_j = journals.c
+
+_AHEAD = 4
+"""Candidates that are looked at for each that a worker takes, so that those which wait for a limit hide few."""
+
+_ROUNDS = 20
+"""How often candidates of full deployments are passed over for others."""
+
+MOST = 100
+"""Runs that one claim gives at most."""
+
+
+class Asker(NamedTuple):
+    """A worker that asks for runs: of queues of a pool, or of deployments that it serves itself."""
+
+    worker_id: str
+    """One life of it."""
+    worker_name: str
+    pool_id: str | None
+    queues: tuple[str, ...] | None
+    """Names of queues; ``None``: all of the pool."""
+    deployments: tuple[str, ...]
+    limit: int
+
+
+class Look(NamedTuple):
+    """What there is to do for an asker."""
+
+    places: list[str]
+    """Ids of the queues, or of the deployments, that it serves: what it waits for."""
+    ready: bool
+    """Whether runs could be given to it now."""
+    next_us: int | None
+    """When the next run is planned for that is not due yet."""
+
+
+class _Scope(NamedTuple):
+    """Where an asker's runs come from, in the order in which they are served, and the limits in force."""
+
+    groups: list[list[str]]
+    """Ids of queues by priority, or of all deployments."""
+    column: ColumnElement[str]
+    pool_free: int | None
+    queues: dict[str, Room]
+
+
+def look(connection: Connection, asker: Asker, now_us: int) -> Look:
+    """Say what there is to do, without writing or locking anything."""
+    scope = _scope(connection, asker, lock=False)
+    places = [id for group in scope.groups for id in group]
+    if not places:
+        return Look(places, False, None)
+    found = _allocate(connection, asker, scope, now_us, lock=False)
+    return Look(places, bool(found.taken or found.cancelled), _next_us(connection, scope, now_us))
+
+
+def claim(
+    connection: Connection, asker: Asker, now_us: int, *, new_id: Callable[[], str]
+) -> tuple[list[orders.Claim], list[str]]:
+    """Give due runs to an asker; return them, and the ids of runs that a limit cancelled."""
+    scope = _scope(connection, asker, lock=True)
+    found = _allocate(connection, asker, scope, now_us, lock=True)
+    rows = _lock_runs(connection, [*found.taken, *found.cancelled])
+    taken = [rows[id] for id in found.taken if id in rows]
+    cancelled = [rows[id] for id in found.cancelled if id in rows]
+    for row in cancelled:
+        _cancel(connection, row, now_us, new_id)
+    given = [(row, _begin(connection, row, asker, now_us, new_id)) for row in taken]
+    return _claims(connection, given), [row["id"] for row in cancelled]
+
+
+def unbegun(connection: Connection, worker_id: str, have: Collection[str]) -> list[orders.Claim]:
+    """Return again what a worker was given and does not know of: the answer was lost on its way.
+
+    Walks ``ix_journals_claimed``.
+    """
+    where = (_j.worker_id == worker_id, _j.offset == 0, _j.closed_us.is_(None))
+    lost = [id for id in connection.execute(select(_j.id).where(*where)).scalars() if id not in have]
+    if not lost:
+        return []
+    statement = select(flow_runs).where(_r.journal_id.in_(lost), _r.state_type == "PENDING")
+    rows = cast("Sequence[Row]", connection.execute(statement).mappings().all())
+    return _claims(connection, [(row, row["journal_id"]) for row in rows])
+
+
+def pool_of(connection: Connection, name: str) -> Row | None:
+    """Return the columns of a pool that a claim needs, or ``None``."""
+    c = work_pools.c
+    statement = select(c.id, c.type, c.is_paused, c.base_job_template).where(c.name == name)
+    return cast("Row | None", connection.execute(statement).mappings().first())
+
+
+def due(connection: Connection, asker: Asker, before_us: int, limit: int) -> list[str]:
+    """Return the ids of runs that a worker of the contract may take, in the order of serving; nothing is written."""
+    scope = _scope(connection, asker, lock=False)
+    found = _allocate(connection, asker._replace(limit=limit), scope, before_us, lock=False)
+    return found.taken
+
+
+def _scope(connection: Connection, asker: Asker, *, lock: bool) -> _Scope:
+    if asker.pool_id is None:
+        return _Scope([list(asker.deployments)] if asker.deployments else [], _r.deployment_id, None, {})
+    c = work_pools.c
+    pool = connection.execute(select(c.concurrency_limit, c.is_paused).where(c.id == asker.pool_id)).first()
+    if pool is None or pool.is_paused:
+        return _Scope([], _r.work_queue_id, None, {})
+    if lock and pool.concurrency_limit is not None:
+        connection.execute(select(c.id).where(c.id == asker.pool_id).with_for_update())
+    rows = _queues(connection, asker)
+    limited = {row.id: row.concurrency_limit for row in rows if row.concurrency_limit is not None}
+    if lock and limited:
+        connection.execute(select(_q.id).where(_q.id.in_(limited)).order_by(_q.id).with_for_update())
+    used = slots.of_queues(connection, limited)
+    rooms = {id: Room(limit - used.get(id, 0)) for id, limit in limited.items()}
+    pool_free = None
+    if pool.concurrency_limit is not None:
+        pool_free = pool.concurrency_limit - slots.of_pools(connection, [asker.pool_id]).get(asker.pool_id, 0)
+    return _Scope([[row.id] for row in rows], _r.work_queue_id, pool_free, rooms)
+
+
+def _queues(connection: Connection, asker: Asker) -> Sequence[Any]:
+    statement = select(_q.id, _q.concurrency_limit).where(
+        _q.work_pool_id == asker.pool_id, _q.is_paused.is_(False)
+    )
+    if asker.queues is not None:
+        statement = statement.where(_q.name.in_(asker.queues))
+    return connection.execute(statement.order_by(_q.priority, _q.id)).all()
+
+
+def _allocate(connection: Connection, asker: Asker, scope: _Scope, now_us: int, *, lock: bool) -> Allocation:
+    """Work out who is served; candidates that only wait for a full deployment are passed over for others."""
+    capacity = min(asker.limit, MOST)
+    if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
+        return Allocation([], [])
+    limits: dict[str, Room] = {}
+    full: set[str] = set()
+    for _ in range(_ROUNDS):
+        candidates = [
+            run
+            for group in scope.groups
+            if _may_serve(scope, group)
+            for run in _due_in(connection, scope.column, group, now_us, capacity * _AHEAD, full)
+        ]
+        new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
+        limits |= _deployment_rooms(connection, new, lock=lock)
+        waiting = {id for id, room in limits.items() if room.free <= 0 and not room.cancels} - full
+        if not waiting & {run.deployment for run in candidates}:
+            break
+        full |= waiting
+    rooms = {id: room for id, room in limits.items() if room.free < _UNLIMITED}
+    return allocate(
+        candidates, capacity=capacity, pool=scope.pool_free, queues=scope.queues, deployments=rooms
+    )
+
+
+_UNLIMITED = 1 << 40
+
+
+def _may_serve(scope: _Scope, group: list[str]) -> bool:
+    return not all(id in scope.queues and scope.queues[id].free <= 0 for id in group)
+
+
+def _waiting(column: ColumnElement[str], ids: list[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of runs that nobody carries out: planned, and not waiting in a process of their own."""
+    return [column.in_(ids), _r.end_us.is_(None), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)]
+
+
+def _due_in(
+    connection: Connection,
+    column: ColumnElement[str],
+    ids: list[str],
+    now_us: int,
+    limit: int,
+    full: set[str],
+) -> list[Due]:
+    where = [*_waiting(column, ids), _r.next_scheduled_us <= now_us]
+    if full:
+        where.append(_r.deployment_id.is_(None) | _r.deployment_id.not_in(full))
+    statement = select(_r.id, _r.work_queue_id, _r.deployment_id).where(*where)
+    rows = connection.execute(statement.order_by(_r.next_scheduled_us, _r.id).limit(limit))
+    return [Due(*row) for row in rows]
+
+
+def _next_us(connection: Connection, scope: _Scope, now_us: int) -> int | None:
+    ids = [id for group in scope.groups for id in group]
+    where = [*_waiting(scope.column, ids), _r.next_scheduled_us > now_us]
+    statement = select(_r.next_scheduled_us).where(*where).order_by(_r.next_scheduled_us).limit(1)
+    return connection.execute(statement).scalar()
+
+
+def _deployment_rooms(connection: Connection, ids: Collection[str], *, lock: bool) -> dict[str, Room]:
+    """Return the room of deployments; those without a limit have room for any number."""
+    if not ids:
+        return {}
+    statement = select(_d.id, _d.concurrency_limit, _d.concurrency_options).where(
+        _d.id.in_(ids), _d.concurrency_limit.is_not(None)
+    )
+    if lock:
+        statement = statement.order_by(_d.id).with_for_update()
+    limited = {row.id: row for row in connection.execute(statement)}
+    used = slots.of_deployments(connection, limited)
+    rooms = dict.fromkeys(ids, Room(_UNLIMITED))
+    for id, row in limited.items():
+        strategy = (row.concurrency_options or {}).get("collision_strategy", "ENQUEUE")
+        rooms[id] = Room(row.concurrency_limit - used.get(id, 0), strategy == "CANCEL_NEW")
+    return rooms
+
+
+def _lock_runs(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
+    """Take the runs that nobody else takes at this moment and that are still to be taken."""
+    if not ids:
+        return {}
+    statement = select(flow_runs).where(
+        _r.id.in_(ids), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)
+    )
+    rows = connection.execute(statement.order_by(_r.id).with_for_update(skip_locked=True)).mappings()
+    return {row["id"]: cast("Row", row) for row in rows}
+
+
+def _begin(connection: Connection, row: Row, asker: Asker, now_us: int, new_id: Callable[[], str]) -> str:
+    """Let a run enter its attempt: Pending, with a journal that its worker's supervisor is to write."""
+    run, journal = history.run_of(row, is_flow=True), new_id()
+    attempt = max(1, run.strength.attempt)
+    details = {"flow_run_id": run.id}
+    if run.state is not None and (when := (run.state.details or {}).get("scheduled_time")):
+        details["scheduled_time"] = when
+    message = f"Taken by worker {asker.worker_name}."
+    _enter(run, "PENDING", "Pending", now_us, attempt, new_id(), message, details)
+    connection.execute(
+        insert(journals).values(
+            id=journal, offset=0, opened_us=now_us, last_seen_us=now_us, leased=True, attempt=attempt,
+            worker_id=asker.worker_id, worker_name=asker.worker_name,
+        )
+    )  # fmt: skip
+    _save(connection, run, journal, now_us)
+    return journal
+
+
+def _cancel(connection: Connection, row: Row, now_us: int, new_id: Callable[[], str]) -> None:
+    run = history.run_of(row, is_flow=True)
+    message = "Its deployment already has as many runs as its concurrency limit lets live (CANCEL_NEW)."
+    _enter(run, "CANCELLED", "Cancelled", now_us, max(1, run.strength.attempt), new_id(), message, {})
+    _save(connection, run, row["journal_id"], now_us)
+
+
+def _enter(
+    run: Run, type: str, name: str, now_us: int, attempt: int, id: str, message: str, details: dict[str, Any]
+) -> None:
+    when = max(now_us, run.state.t + 1) if run.state is not None else now_us
+    row = StateRow(id, type, name, when, Rank.PROPOSAL, attempt, 0, message, details or None)
+    report(run, row)
+
+
+def _save(connection: Connection, run: Run, journal: str | None, now_us: int) -> None:
+    columns = {**history.flow_state_columns(run, journal), "updated_us": now_us}
+    connection.execute(update(flow_runs).where(_r.id == run.id).values(**columns))
+
+
+def _claims(connection: Connection, given: Sequence[tuple[Row, str]]) -> list[orders.Claim]:
+    names = flows.names(connection, {row["flow_id"] for row, _ in given})
+    codes = _codes(connection, {row["deployment_id"] for row, _ in given if row["deployment_id"]})
+    return [
+        orders.Claim(
+            journal,
+            max(1, row["attempt"]),
+            _planned(connection, row, names.get(row["flow_id"], "")),
+            codes.get(row["deployment_id"]),
+            row["work_queue_name"],
+        )
+        for row, journal in given
+    ]
+
+
+def _planned(connection: Connection, row: Row, flow_name: str) -> orders.PlannedRun:
+    states = history.history_of(row)
+    return orders.PlannedRun(
+        id=row["id"],
+        name=row["name"],
+        flow_name=flow_name,
+        parameters=row["parameters"] or {},
+        tags=row["tags"] or [],
+        job_variables=row["job_variables"] or {},
+        parent_flow_run_id=row["parent_flow_run_id"],
+        parent_task_run_id=row["parent_task_run_id"],
+        expected_start_time=iso(row["expected_start_us"]) if row["expected_start_us"] is not None else None,
+        begun=row["run_count"],
+        tries_used=tries_used(states),
+        answered=answered.pauses(connection, row),
+    )
+
+
+def _codes(connection: Connection, ids: Collection[str]) -> dict[str, orders.DeploymentCode]:
+    if not ids:
+        return {}
+    columns = [_d[name] for name in orders.DeploymentCode.__struct_fields__]
+    rows = connection.execute(select(*columns).where(_d.id.in_(ids))).mappings()
+    return {
+        row["id"]: orders.DeploymentCode(
+            **{**row, "job_variables": row["job_variables"] or {}, "parameters": row["parameters"] or {}}
+        )
+        for row in rows
+    }
