@@ -17,7 +17,7 @@ from typing import Any
 
 from headrace import errors
 from headrace.cli import reference
-from headrace.model import entries, resolve, states, transitions, verdict
+from headrace.model import entries, jobs, resolve, states, transitions, verdict
 from headrace.server import app
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -248,6 +248,15 @@ EVIDENCE = {
 """What a field says that has no sentence of its own in ``model/verdict.py``."""
 
 
+def job_setting_table() -> str:
+    """Return every job setting with what it takes."""
+    rows = [
+        [f"`{setting.name}`", setting.takes, setting.sentence.replace("{{ $NAME }}", "`{{ $NAME }}`")]
+        for setting in jobs.SETTINGS
+    ]
+    return table(["setting", "takes", "what it is for"], rows)
+
+
 # -- the API
 
 
@@ -280,6 +289,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "errors": error_list,
     "records": record_list,
     "evidence": evidence_table,
+    "job-settings": job_setting_table,
     "contract-routes": lambda: route_table(ours=False),
     "journal-routes": lambda: route_table(ours=True),
 }

@@ -154,7 +154,9 @@ def test_a_variable_of_the_workers_environment_is_put_in_but_never_into_the_envi
         "TOKEN": "hush",
         "U": "u-hush",
     }
-    assert environment(job, {"TOKEN": "old"}) == {"U": "u-"}
+    assert environment(job, {"TOKEN": "old", "X": "1"}) == {"X": "1"}
+    with pytest.raises(JobError, match=r"working_dir refers to \$BASE, which the worker's environment"):
+        job_of({}, variables, environ={})
 
 
 def test_an_environment_sets_and_unsets() -> None:

@@ -341,11 +341,15 @@ def refers(value: Any) -> bool:
 def environment(job: Job, base: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a job: ``base`` with ``env`` over it; ``None`` unsets.
 
-    ``{{ $NAME }}`` in a value is ``base``'s NAME; alone and without one, the variable is not set.
+    ``{{ $NAME }}`` in a value is ``base``'s NAME; a variable whose value refers to one that is not there is not set.
     """
     own = _filled(job.env, _environment_lookup(base))
     kept = {name: value for name, value in base.items() if name not in job.env}
-    return {**kept, **{name: value for name, value in own.items() if value is not None}}
+    return {**kept, **{name: value for name, value in own.items() if value is not None and not _lacks(value)}}
+
+
+def _lacks(value: str) -> bool:
+    return any(name.startswith("$") for name in _placeholders(value))
 
 
 def laid_over(below: Json, variables: Json) -> Json:
@@ -454,8 +458,8 @@ def _filled_text(text: str, lookup: Lookup) -> Any:
 
     def put_in(found: re.Match[str]) -> str:
         value = lookup(found[1])
-        if value is _NOT_MINE:
-            return found[0]
+        if value is _NOT_MINE or (value is _NOTHING and found[1].startswith("$")):
+            return found[0]  # half a path is worse than none: whoever reads the value says what is missing
         return "" if value is _NOTHING or value is None else str(value)
 
     return _PLACEHOLDER.sub(put_in, text)
@@ -499,13 +503,10 @@ def _environment_lookup(environ: Mapping[str, str]) -> Lookup:
 def _read(setting: JobSetting, value: Any) -> Any:
     if value is None:
         return None
-    foreign = next((name for name in _placeholders(value) if name.startswith("prefect.")), None)
-    if foreign is not None:
-        raise JobError(
-            f"The job setting {setting.name} refers to {foreign}, which a process worker cannot look up. "
-            "Write the value itself, or {{ $NAME }} for a variable of the worker's environment.",
-            setting=setting.name,
-        )
+    if setting.name == "env":
+        _refuse_foreign(setting, value, ("prefect.",))
+    else:
+        _refuse_foreign(setting, value, ("prefect.", "$"))
     try:
         return setting.read(value)
     except ValueError as error:
@@ -516,3 +517,19 @@ def _read(setting: JobSetting, value: Any) -> Any:
             "Correct it in the run's or the deployment's job variables, or in the pool's template.",
             setting=setting.name,
         ) from None
+
+
+def _refuse_foreign(setting: JobSetting, value: Any, beginnings: tuple[str, ...]) -> None:
+    """Refuse what is left of references after all that could be looked up was put in."""
+    foreign = next((name for name in _placeholders(value) if name.startswith(beginnings)), None)
+    if foreign is None:
+        return
+    why = f"The job setting {setting.name} refers to {foreign}, which " + (
+        "the worker's environment does not hold. "
+        if foreign[0] == "$"
+        else "a process worker cannot look up. "
+    )
+    raise JobError(
+        why + "Write the value itself, or {{ $NAME }} for a variable that the worker's environment has.",
+        setting=setting.name,
+    )
