@@ -10,7 +10,10 @@ from .errors import FlowPauseTimeout as FlowPauseTimeout
 from .errors import FlowRunTimeout as FlowRunTimeout
 from .errors import FlowRunWaitTimeout as FlowRunWaitTimeout
 from .errors import HeadraceError as HeadraceError
+from .errors import JobError as JobError
 from .errors import JournalError as JournalError
+from .errors import LaunchError as LaunchError
+from .errors import LoadError as LoadError
 from .errors import MissingContextError as MissingContextError
 from .errors import MissingResult as MissingResult
 from .errors import NotPausedError as NotPausedError
