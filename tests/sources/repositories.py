@@ -6,8 +6,8 @@ import base64
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,10 +62,12 @@ class Seen:
 
 
 @contextmanager
-def serve(root: Path, password: str | None) -> Iterator[tuple[str, Seen]]:
+def serve(
+    root: Path, password: str | None, before_files: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, Seen]]:
     """Serve the repositories below a folder with git's own HTTP backend; yield the base URL and what was seen.
 
-    At each request it reads the command line of every process: git is alive then, for it waits for the answer.
+    ``before_files`` is called before files are sent. With a password, at each request it reads the command line of every process: git is alive then, for it waits for the answer.
     """
     seen = Seen()
 
@@ -96,7 +98,9 @@ def serve(root: Path, password: str | None) -> Iterator[tuple[str, Seen]]:
                 return
             seen.users.append(user)
             parts = urlsplit(self.path)
-            seen.fetches += b"command=fetch" in body or b"want " in body
+            if b"command=fetch" in body:
+                seen.fetches += 1
+                before_files()
             environ = {
                 **os.environ,
                 "GIT_PROJECT_ROOT": str(root),
@@ -117,7 +121,8 @@ def serve(root: Path, password: str | None) -> Iterator[tuple[str, Seen]]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(rest)
+            with suppress(BrokenPipeError, ConnectionResetError):  # the client was killed
+                self.wfile.write(rest)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

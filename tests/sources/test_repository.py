@@ -219,6 +219,9 @@ def test_an_address_that_looks_like_an_option_is_refused(mirrors: Path, tmp_path
     """Git would carry it out."""
     with pytest.raises(LoadError, match="is no address of a git repository"):
         clone(Repository("--upload-pack=touch x"), tmp_path / "a", mirrors=mirrors)
+    with pytest.raises(LoadError, match="cannot be read as a URL") as raised:
+        clone(Repository(f"https://me:{SECRET}@[host/x"), tmp_path / "a", mirrors=mirrors)
+    assert SECRET not in str(raised.value)
 
 
 def test_a_folder_in_use_is_not_written_over(origin: Origin, mirrors: Path, tmp_path: Path) -> None:
@@ -317,6 +320,36 @@ def test_a_lock_that_another_holds_for_ever_is_told(origin: Origin, mirrors: Pat
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(LoadError, match="Another run is still fetching"):
             clone(Repository(origin.url), tmp_path / "a", mirrors=mirrors, timeout_s=1.0)
+
+
+def test_a_run_killed_while_it_fetches_leaves_nothing_in_the_way(
+    origin: Origin, mirrors: Path, tmp_path: Path
+) -> None:
+    """Its git process may still be writing; the next run waits for that and has what it needs."""
+    commit = origin.commit(flows="x")
+    fetching, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        fetching.set()
+        assert go.wait(30)
+
+    with serve(origin.path.parent, None, before_files=hold) as (base, _):
+        url = f"{base}/jobs/.git"
+        code = (
+            "import pathlib\nfrom headrace.sources.repository import Repository, clone\n"
+            f"clone(Repository({url!r}), pathlib.Path({str(tmp_path / 'a')!r}), "
+            f"mirrors=pathlib.Path({str(mirrors)!r}))\n"
+        )
+        run = subprocess.Popen([sys.executable, "-c", code])
+        assert fetching.wait(30)
+        run.kill()
+        run.wait()
+        with ThreadPoolExecutor(1) as pool:
+            later = pool.submit(clone, Repository(url), tmp_path / "b", mirrors=mirrors, timeout_s=30)
+            go.set()
+            assert later.result() == commit
+
+    assert (tmp_path / "b" / "flows.py").read_text() == "x"
 
 
 def test_a_lock_lives_as_long_as_the_git_process_that_writes(

@@ -59,18 +59,26 @@ class Credentials:
     def shapes(self) -> list[str]:
         """Return the texts in which the password could be shown."""
         both = b64encode(f"{self.username}:{self.password}".encode()).decode()
-        return [self.password, quote(self.password, safe=""), quote(self.password), both]
+        secret = self.password or self.username  # some hosts take a token for the user name
+        return [secret, quote(secret, safe=""), quote(secret), both]
 
 
-def split_url(url: str) -> tuple[str, Credentials | None]:
+def split_url(url: str, *, name_is_secret: bool = False) -> tuple[str, Credentials | None]:
     """Return a URL without the password in it, and the credentials that were in it.
 
-    A user name alone stays: hosts use it to tell who asks, and it is no secret.
+    A user name alone stays, since hosts use it to tell who asks, unless with ``name_is_secret``: some are tokens.
+
+    Raises:
+        LoadError: it is no URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or parts.password is None:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # the text may hold a password: it is not told
+        raise LoadError(f"The address of a repository cannot be read as a URL: {error}.") from None
+    secret = parts.password is not None or (name_is_secret and parts.username is not None)
+    if parts.scheme not in ("http", "https") or not secret:
         return url, None
-    credentials = Credentials(unquote(parts.username or ""), unquote(parts.password))
+    credentials = Credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), credentials
 
 

@@ -44,11 +44,11 @@ def load_flow(entrypoint: str, folder: Path, is_flow: Callable[[Any], bool] | No
             user's frames only.
     """
     place, _, name = entrypoint.strip().rpartition(":")
-    if not place and not name.endswith(".py"):
+    if not place and name.endswith(".py"):
+        place, name = name, ""
+    elif not place:
         place, _, name = name.rpartition(".")  # package.module.function
-    if not place or not name:
-        place, name = place or name, ""
-    if not place:
+    if not place or not (name or place.endswith(".py")):
         raise LoadError(_malformed(entrypoint), tried=entrypoint)
     folder = folder.absolute()
     if _is_file(place):
@@ -118,7 +118,8 @@ def _no_file(path: Path) -> str:
         parent = parent.parent
     there = sorted(item.name + "/" * item.is_dir() for item in parent.iterdir() if item.name[0] not in "._")
     near = difflib.get_close_matches(path.name, there, n=3) or there[:8]
-    return f"There is no file {path}. {parent} holds {', '.join(near) or 'nothing'}{', ...' * (len(there) > len(near))}."
+    more = ", ..." if len(there) > len(near) else "."
+    return f"There is no file {path}. {parent} holds {', '.join(near) or 'nothing'}{more}"
 
 
 def _module_name(path: Path) -> str:

@@ -159,8 +159,12 @@ def _refuse_secrets(name: str, given: Json) -> None:
 
 
 def _git_clone(scene: Scene, given: Json) -> Json:
+    # Where the address came from a reference, a user name alone may be a token.
+    url, inside = split_url(
+        _address(str(given["repository"]), scene), name_is_secret=scene.template.has_secrets
+    )
     repository = Repository(
-        url=_address(str(given["repository"]), scene),
+        url=url,
         ref=given.get("branch") or None,
         commit=given.get("commit_sha") or None,
         directories=tuple(given.get("directories") or ()),
@@ -170,16 +174,15 @@ def _git_clone(scene: Scene, given: Json) -> Json:
     into = (scene.folder / name).resolve()
     if not into.is_relative_to(scene.folder):
         raise LoadError(f"git_clone may not write to {name!r}, outside of the run's folder.", tried=name)
-    shown = scene.template.shown(split_url(repository.url)[0])
     commit = clone(
         repository,
         into,
         mirrors=scene.mirrors,
-        credentials=_credentials(given, repository.url),
+        credentials=inside or _credentials(given, url),
         timeout_s=scene.timeout_s,
         environ=scene.environ,
     )
-    scene.say(f"Cloned {shown} at commit {commit[:12]} into {into}")
+    scene.say(f"Cloned {scene.template.shown(url)} at commit {commit[:12]} into {into}")
     return {"directory": str(into), "commit_sha": commit}
 
 

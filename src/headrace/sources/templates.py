@@ -46,6 +46,11 @@ class Template:
             return {name: self.fill(item) for name, item in value.items()}
         return value
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether anything filled in so far came from the environment."""
+        return bool(self._secrets)
+
     def shown(self, text: str) -> str:
         """Return a text in which what came from the environment is masked."""
         for secret in sorted(self._secrets, key=len, reverse=True):
