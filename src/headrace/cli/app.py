@@ -37,6 +37,10 @@ TREE: dict[str, Row] = {
     "deployment": Row(
         "deployment:group", "Run, view, pause and delete deployments, and their schedules.", ("deployments",)
     ),
+    "deploy": Row("deploy:deploy", "Make deployments of flows, from headrace.yaml or from options."),
+    "init": Row(
+        "deploy:init", "Write a headrace.yaml for the flows of this folder, with comments to go on from."
+    ),
     "work-pool": Row("work_pool:group", "Make, view, limit, pause and delete work pools.", ("work-pools",)),
     "work-queue": Row(
         "work_queue:group", "Make, view, limit, pause and delete work queues.", ("work-queues",)

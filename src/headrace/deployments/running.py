@@ -19,7 +19,13 @@ from ..engine.futures import collect_futures, replace_futures
 from ..engine.recorded import RecordedFlowRun
 from ..engine.recorder import current_settings
 from ..engine.run import FlowRun, current_run, current_tags
-from ..errors import ObjectAlreadyExists, ObjectNotFound, ParameterTypeError, ServerUnavailable
+from ..errors import (
+    DeploymentError,
+    ObjectAlreadyExists,
+    ObjectNotFound,
+    ParameterTypeError,
+    ServerUnavailable,
+)
 from .values import jsonable
 
 Json = dict[str, Any]
@@ -61,6 +67,7 @@ def run_deployment(
     Raises:
         ObjectNotFound: there is no such deployment.
         ParameterTypeError: the parameters do not fit the deployment's flow; the text names each.
+        DeploymentError: the job variables do not fit its work pool.
         ServerUnavailable: no server answers.
     """
     request = _Request(
@@ -168,9 +175,10 @@ class _Request:
         try:
             path = f"/deployments/{deployment['id']}/create_flow_run"
             made = self._connection.post(path, body, repeatable=True)
-        except ObjectAlreadyExists as error:  # 409: the parameters do not fit
-            detail = error.body.get("detail", error) if isinstance(error.body, dict) else error
-            raise ParameterTypeError(f"No run of deployment {self.name} was made: {detail}.") from error
+        except ObjectAlreadyExists as error:  # 409: the parameters do not fit, or the job variables
+            detail = str(error.body.get("detail", error) if isinstance(error.body, dict) else error)
+            kind = DeploymentError if "job variables" in detail else ParameterTypeError
+            raise kind(f"No run of deployment {self.name} was made: {detail.rstrip('.')}.") from error
         except ServerUnavailable:
             made = {"parent_task_run_id": placeholder}  # it may have been made: what stands for it stays
             raise
