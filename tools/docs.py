@@ -172,6 +172,7 @@ COMMON = {
     "details": "Fields of the contract's `state_details`; ours is `evidence`.",
     "logger": "The logger's name.",
     "who": "Who asked.",
+    "key": "The key under which it is kept.",
     "records": "How many records.",
     "reason": "Why.",
     "logs": "How many of them were log lines.",

@@ -14,6 +14,7 @@ import click
 from headrace.client.calls import Json
 from headrace.model.states import DEFAULT_NAME, colour_of
 
+from .advice import Account
 from .output import (
     Cell,
     can_show,
@@ -30,12 +31,20 @@ from .output import (
 )
 from .timeline import Span, bars
 
+_SURE = {
+    "certain": "it was seen, or done on purpose",
+    "likely": "what was seen fits, but something else may have been the cause",
+    "unknown": "nobody could see it",
+    "presumed": "nothing was seen; the run's own word will replace this if it comes",
+}
+"""What each grade says."""
+
 TASKS_SHOWN = 40
 """Task runs drawn one by one; of more, the first ones and a count by state."""
 
 _LABEL_WIDTH = 14
 
-_BLOCKS = {"traceback", "stack"}
+_BLOCKS = {"traceback", "stack", "sampled_stack"}
 """Evidence that is text of many lines and is shown as it is."""
 
 
@@ -71,6 +80,50 @@ def history(entries: Sequence[Json]) -> None:
         for entry in entries
     ]
     write_table(headers, rows, empty="")
+
+
+def account(run: Json, told: Account) -> None:
+    """Write why a run is where it is: the cause, and how sure that is and by whose word."""
+    sure = _SURE[told.certainty]
+    facts(
+        [
+            ("state", styled(state_cell(run))),
+            ("cause", printable(told.cause)),
+            (
+                "certainty",
+                f"{told.certainty}: {sure}" + (f" (told by the {told.said_by})" if told.said_by else ""),
+            ),
+        ]
+    )
+
+
+def account_json(run: Json, told: Account) -> Json:
+    """Return the same for programs."""
+    return {
+        "flow_run_id": run["id"],
+        "name": run["name"],
+        "flow_name": run.get("flow_name"),
+        "state_type": run.get("state_type"),
+        "state_name": run.get("state_name"),
+        **told._asdict(),
+    }
+
+
+def unfinished(tasks: Sequence[Json]) -> None:
+    """Write task runs that failed or crashed, each with its message."""
+    if tasks:
+        heading("Tasks that did not complete")
+        for task in tasks:
+            message = printable(_first_line((task.get("state") or {}).get("message")))
+            click.echo(f"  {printable(task['name'])}  {styled(state_cell(task))}  {message}".rstrip())
+
+
+def advice(told: Account) -> None:
+    """Write what to do next."""
+    if told.next:
+        heading("What to do next")
+        for sentence in told.next:
+            click.echo(f"  * {printable(sentence)}")
 
 
 def evidence(state: Json | None) -> None:

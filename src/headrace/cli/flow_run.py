@@ -13,6 +13,7 @@ from headrace.client.connection import Connection
 from headrace.model.states import TERMINAL
 
 from . import explain, following, pick, values
+from .advice import account
 from .exits import OF_STATE, Code, Refusal
 from .filters import filter_options, flow_filter, run_filter
 from .lines import log_line, log_options, write_logs
@@ -29,6 +30,9 @@ from .output import (
     write_table,
 )
 from .session import current
+
+_TASKS_EXPLAINED = 5
+"""Task runs that did not complete, told where a run is explained."""
 
 _LONGEST_S = 10.0 * 366 * 86_400
 """How long a run may be suspended: ten years, which every calendar has."""
@@ -88,16 +92,38 @@ def write_run_table(runs: list[Json]) -> None:
 @pick.RUN_ARGUMENT
 @output_option
 def inspect(run: str, output: str) -> None:
-    """Explain a flow run: its state, how it came to it, the evidence, and when its tasks ran."""
+    """Show a flow run whole: its state, how it came to it, the evidence, and when its tasks ran."""
     connection = current().connection
     found = pick.flow_run(connection, run)
     if output == "json":
         write_json(found)
         return
-    _explain(connection, found)
+    _inspect(connection, found)
 
 
-def _explain(connection: Connection, run: Json) -> None:
+@group.command(name="explain", epilog="Example: headrace flow-run explain brave-otter")
+@pick.RUN_ARGUMENT
+@output_option
+def explain_command(run: str, output: str) -> None:
+    """Say why a flow run ended as it did: the cause in one sentence, the evidence, and what to do next."""
+    connection = current().connection
+    found = pick.flow_run(connection, run)
+    told = account(found)
+    if output == "json":
+        write_json(explain.account_json(found, told))
+        return
+    click.echo(f"Flow run {printable(found['name'])} of flow {printable(found.get('flow_name') or '?')}")
+    explain.account(found, told)
+    bad = {
+        "flow_runs": {"id": {"any_": [found["id"]]}},
+        "task_runs": {"state": {"type": {"any_": ["FAILED", "CRASHED"]}}},
+    }
+    explain.unfinished(calls.task_runs(connection, bad, limit=_TASKS_EXPLAINED))
+    explain.evidence(found.get("state"))
+    explain.advice(told)
+
+
+def _inspect(connection: Connection, run: Json) -> None:
     click.echo(f"Flow run {printable(run['name'])} of flow {printable(run.get('flow_name') or '?')}")
     explain.state_lines(run)
     explain.facts(
