@@ -138,6 +138,8 @@ class Waiting:
         payload = found.get("payload") if found is not None else None
         if isinstance(payload, dict) and payload.get("paused") == self._since:
             return self._take(payload.get("input"), found.get("who") if found is not None else None)
+        # who writes nothing would not notice that its supervisor, who brings the answer, has died
+        self._run.recorder.ensure_supervised()
         if time.monotonic() > self._ends:
             self._go_on()
             raise FlowPauseTimeout(

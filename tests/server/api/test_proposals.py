@@ -18,7 +18,7 @@ JOURNAL = "01a20879-4912-75ac-8e3e-b5bcc94ae52f"
 RUN = "01a20879-4918-755c-b0bb-7958c1f0f8a5"
 
 
-def journaled(database: Database, *states: entries.State) -> None:
+def journaled(database: Database, *states: entries.Entry) -> None:
     """Take in a journal with one flow run in these states."""
     t = NOON_US
     opened = entries.Open(JOURNAL, t, (t * 1000, 0), 1, 1, "boot", "host")

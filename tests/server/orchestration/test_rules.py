@@ -195,6 +195,102 @@ ROWS: list[tuple[str, Facts, Proposal, str, tuple[str, str] | None]] = [
         ("SCHEDULED", "Scheduled"),
     ),
     (
+        "its journal is asked to suspend",
+        facts("RUNNING", keeps_journal=True, has_deployment=True),
+        ask("PAUSED", "Suspended"),
+        "ACCEPT",
+        None,
+    ),
+    (
+        "its journal is asked to suspend while it waits for a retry",
+        facts("SCHEDULED", "AwaitingRetry", keeps_journal=True, has_deployment=True),
+        ask("PAUSED", pause_reschedule=True),
+        "ACCEPT",
+        None,
+    ),
+    (
+        "its journal is asked to suspend before it runs",
+        facts("PENDING", keeps_journal=True, has_deployment=True),
+        ask("PAUSED", "Suspended"),
+        "REJECT",
+        None,
+    ),
+    (
+        "its journal is asked to suspend and nobody would start it again",
+        facts("RUNNING", keeps_journal=True),
+        ask("PAUSED", "Suspended"),
+        "ABORT",
+        None,
+    ),
+    (
+        "a subflow's journal is asked to suspend",
+        facts("RUNNING", keeps_journal=True, has_deployment=True, is_subflow=True),
+        ask("PAUSED", "Suspended"),
+        "ABORT",
+        None,
+    ),
+    (
+        "only its own code pauses it",
+        facts("RUNNING", keeps_journal=True, has_deployment=True),
+        ask("PAUSED"),
+        "ABORT",
+        None,
+    ),
+    (
+        "its journal is resumed",
+        facts("PAUSED", keeps_journal=True),
+        ask("RUNNING"),
+        "ACCEPT",
+        ("RUNNING", "Running"),
+    ),
+    (
+        "its journal is resumed too late",
+        facts("PAUSED", keeps_journal=True, details={"pause_timeout": PAST}),
+        ask("RUNNING"),
+        "REJECT",
+        None,
+    ),
+    (
+        "it waits in its process",
+        facts("PAUSED", keeps_journal=True),
+        ask("SCHEDULED"),
+        "ABORT",
+        None,
+    ),
+    (
+        "cancel what waits in a journal",
+        facts("PAUSED", keeps_journal=True),
+        ask("CANCELLING"),
+        "ACCEPT",
+        ("CANCELLING", "Cancelling"),
+    ),
+    (
+        "resume what its journal suspended",
+        facts("PAUSED", "Suspended", suspended=True, details={"pause_reschedule": True}),
+        ask("SCHEDULED", "Resuming"),
+        "ACCEPT",
+        ("SCHEDULED", "Resuming"),
+    ),
+    (
+        "no process could go on",
+        facts("PAUSED", "Suspended", suspended=True, details={"pause_reschedule": True}),
+        ask("RUNNING"),
+        "ABORT",
+        None,
+    ),
+    (
+        "resume what its journal suspended too late",
+        facts(
+            "PAUSED",
+            "Suspended",
+            suspended=True,
+            details={"pause_reschedule": True, "pause_timeout": PAST},
+        ),
+        ask("SCHEDULED", "Resuming"),
+        "REJECT",
+        ("FAILED", "Failed"),
+    ),
+    (
         "a task in a journal",
         facts("RUNNING", flow=False, keeps_journal=True),
         ask("CANCELLING"),
@@ -272,6 +368,7 @@ runs = st.builds(
     has_process=st.booleans(),
     is_subflow=st.booleans(),
     keeps_journal=st.booleans(),
+    suspended=st.booleans(),
     flow_state=st.none() | types,
     details=st.fixed_dictionaries(
         {},
@@ -295,10 +392,11 @@ proposals = st.builds(
 
 @given(runs, proposals)
 def test_every_proposal_gets_an_answer_that_explains_itself(known: Facts, proposal: Proposal) -> None:
-    """ACCEPT writes a state; everything else has a reason; only WAIT has a delay, and a positive one."""
+    """ACCEPT writes a state or asks the process; everything else has a reason; only WAIT has a delay, a positive one."""
     answer = decide(known, proposal, NOW)
 
-    assert (answer.status == "ACCEPT") <= (answer.state is not None)
+    assert (answer.status == "ACCEPT") <= (answer.state is not None or answer.command == "suspend")
+    assert (answer.command is not None) <= (answer.status == "ACCEPT" and known.keeps_journal)
     assert (answer.status != "ACCEPT") <= bool(answer.reason)
     assert (answer.status in ("ABORT", "WAIT")) <= (answer.state is None)
     assert (answer.status == "WAIT") == (answer.delay_seconds is not None and answer.delay_seconds > 0)
