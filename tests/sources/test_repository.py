@@ -219,9 +219,15 @@ def test_an_address_that_looks_like_an_option_is_refused(mirrors: Path, tmp_path
     """Git would carry it out."""
     with pytest.raises(LoadError, match="is no address of a git repository"):
         clone(Repository("--upload-pack=touch x"), tmp_path / "a", mirrors=mirrors)
+
+
+@pytest.mark.parametrize("host", ["host", "[host"])
+def test_a_password_that_breaks_its_address_is_not_told(mirrors: Path, tmp_path: Path, host: str) -> None:
+    """A slash in it ends the host's part: git would tell all of it."""
     with pytest.raises(LoadError, match="cannot be read as a URL") as raised:
-        clone(Repository(f"https://me:{SECRET}@[host/x"), tmp_path / "a", mirrors=mirrors)
-    assert SECRET not in str(raised.value)
+        clone(Repository(f"https://me:{SECRET}@{host}/x"), tmp_path / "a", mirrors=mirrors)
+
+    assert "sesame" not in str(raised.value)
 
 
 def test_a_folder_in_use_is_not_written_over(origin: Origin, mirrors: Path, tmp_path: Path) -> None:

@@ -73,8 +73,12 @@ def split_url(url: str, *, name_is_secret: bool = False) -> tuple[str, Credentia
     """
     try:
         parts = urlsplit(url)
-    except ValueError as error:  # the text may hold a password: it is not told
-        raise LoadError(f"The address of a repository cannot be read as a URL: {error}.") from None
+        _ = parts.port  # looked at when asked for: "https://me:a/b@host" has none that is a number
+    except ValueError:  # neither the text nor the reason is told: both may hold a password
+        raise LoadError(
+            "The address of a repository cannot be read as a URL. In a password, characters like / @ # ? have to be "
+            "percent-encoded."
+        ) from None
     secret = parts.password is not None or (name_is_secret and parts.username is not None)
     if parts.scheme not in ("http", "https") or not secret:
         return url, None
