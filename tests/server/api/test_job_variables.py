@@ -102,3 +102,21 @@ def test_a_change_of_something_else_asks_nothing(api: Api) -> None:
     assert api.patch(f"/deployments/{id}", json={"description": "nightly"}).status_code == 204
     assert run(api, id).status_code == 201
     assert run(api, id, job_variables={"env": {}}).status_code == 422
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_template_with_a_wrong_value_is_not_kept(api: Api, fixed: bool) -> None:
+    """Neither as a default nor written fast; a pool of another type may mean something else by the name."""
+    rules = {"timeout": {} if fixed else {"default": "soon"}}
+    values = {"timeout": "soon" if fixed else "{{ timeout }}"}
+    template = {"variables": {"properties": rules}, "job_configuration": values}
+    pool(api)
+    refused = [
+        api.post("/work_pools/", json={"name": "beta", "type": "process", "base_job_template": template}),
+        api.patch("/work_pools/alpha", json={"base_job_template": template}),
+    ]
+
+    assert [answer.status_code for answer in refused] == [422, 422]
+    assert all("timeout is 'soon'" in answer.text for answer in refused)
+    assert api.get("/work_pools/beta").status_code == 404
+    pool(api, "gamma", type="docker", base_job_template=template)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
+from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
+from headrace.server.orchestration.job_variables import template_misfit
 from headrace.server.store import work_pools
 from headrace.wire.shapes.work_pools import (
     WorkPoolCount,
@@ -17,7 +19,7 @@ from headrace.wire.shapes.work_pools import (
 )
 
 from .answers import Json, no_content, not_found, page_size
-from .body import StrictRoute
+from .body import StrictRoute, unfit
 from .context import context
 
 router = APIRouter(prefix="/work_pools", tags=["Work Pools"], route_class=StrictRoute)
@@ -34,6 +36,12 @@ def refuse_reserved(name: str) -> None:
         )
 
 
+def _refuse_template(type: str, template: dict[str, Any] | None) -> None:
+    why = template_misfit(type, template) if template else None
+    if why is not None:
+        raise unfit(("base_job_template",), why)
+
+
 @router.post("/", status_code=201, response_model=WorkPoolResponse)
 def create_work_pool(request: Request, body: WorkPoolCreate) -> Response:
     """Make a work pool with its default queue."""
@@ -41,6 +49,7 @@ def create_work_pool(request: Request, body: WorkPoolCreate) -> Response:
     at = context(request)
     now_us, id, queue_id = at.now_us(), at.new_id(), at.new_id()
     values = body.model_dump(mode="json")
+    _refuse_template(body.type, values["base_job_template"])
     made = at.database.write(
         lambda connection: (
             work_pools.create(connection, values, id=id, queue_id=queue_id, now_us=now_us)
@@ -91,7 +100,14 @@ def update_work_pool(request: Request, name: str, body: WorkPoolUpdate) -> Respo
     changes: dict[str, Any] = body.model_dump(mode="json", exclude_unset=True)
     if changes.get("is_paused", False) is None:
         del changes["is_paused"]  # it is paused or it is not; to clear that means nothing
-    if not at.database.write(lambda connection: work_pools.change(connection, name, changes, at.now_us())):
+
+    def work(connection: Connection) -> bool:
+        pool = work_pools.lock(connection, name)
+        if pool is not None:
+            _refuse_template(pool["type"], changes.get("base_job_template"))
+        return work_pools.change(connection, name, changes, at.now_us())
+
+    if not at.database.write(work):
         raise no_pool(name)
     at.openings.ring_all()  # it may be resumed, or have another limit
     return no_content()

@@ -33,8 +33,26 @@ def misfit(pool_type: str, template: Json, *variables: Json) -> str | None:
     return "; ".join(misfits(schema, _without_nulls(schema, given), partly=True)) or None
 
 
+def template_misfit(pool_type: str, template: Json) -> str | None:
+    """Say which value that a pool's template itself gives no worker could use; ``None`` when there is none."""
+    if pool_type != "process" or not template:
+        return None
+    rules = template["variables"].get("properties")
+    rules = rules if isinstance(rules, dict) else {}
+    defaults = {
+        n: rule["default"] for n, rule in rules.items() if isinstance(rule, dict) and "default" in rule
+    }
+    try:
+        for given in (template["job_configuration"], defaults):
+            jobs.check(given)
+    except JobError as error:
+        return str(error)
+    return None
+
+
 def _without_nulls(schema: Json, given: Json) -> Json:
     """Leave out what is null and has a default: it says that the default is wanted."""
     rules = schema.get("properties")
-    defaults = {n for n, rule in rules.items() if "default" in rule} if isinstance(rules, dict) else set()
+    rules = rules if isinstance(rules, dict) else {}
+    defaults = {n for n, rule in rules.items() if isinstance(rule, dict) and "default" in rule}
     return {name: value for name, value in given.items() if value is not None or name not in defaults}
