@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from .tables import leases
 
 _c = leases.c
+_COUNT = {"preserve_rowcount": True}  # of an INSERT, SQLAlchemy forgets it otherwise
 
 
 class Lease(NamedTuple):
@@ -40,7 +41,7 @@ def take(
     row = {"name": name, "holder": holder, "fence": 1, "until_us": until_us}
     if seen is None:
         statement = kind.upsert(leases).values(**row).on_conflict_do_nothing()
-        return 1 if connection.execute(statement).rowcount > 0 else None
+        return 1 if connection.execute(statement, execution_options=_COUNT).rowcount > 0 else None
     as_seen = (_c.name == name, _c.fence == seen.fence, _c.until_us == seen.until_us)
     row["fence"] = seen.fence + 1
     taken = connection.execute(update(leases).where(*as_seen).values(**row)).rowcount > 0

@@ -78,7 +78,9 @@ def insert_new(connection: Connection, kind: ModuleType, rows: Sequence[Json]) -
     if not rows:
         return []
     statement = kind.upsert(flow_runs).on_conflict_do_nothing()
-    if connection.execute(statement, rows).rowcount == len(rows):
+    # of an INSERT, SQLAlchemy forgets the count otherwise
+    done = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
+    if done.rowcount == len(rows):
         return list(rows)
     made = _known(connection, [row["id"] for row in rows])
     return [row for row in rows if row["id"] in made]

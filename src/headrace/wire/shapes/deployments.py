@@ -17,7 +17,19 @@ from headrace.wire.filters import (
     WorkPoolFilter,
     WorkQueueFilter,
 )
-from headrace.wire.text import BigInt, JsonObject, Labels, Message, Name, Offset, Page, Positive, Query, Text
+from headrace.wire.text import (
+    BigInt,
+    Count,
+    JsonObject,
+    Labels,
+    Message,
+    Name,
+    Offset,
+    Page,
+    Positive,
+    Query,
+    Text,
+)
 
 from .flow_runs import CreatedBy, FlowRunPolicy
 from .schedules import DeploymentSchedule, DeploymentScheduleCreate, DeploymentScheduleUpdate
