@@ -171,6 +171,38 @@ def test_row_28_supervisor_killed_just_before_the_end(house: House) -> None:
     house.assert_never_crashed()
 
 
+def test_row_28_supervisor_killed_while_the_run_records_nothing(house: House) -> None:
+    """A run that waits in one call, and so writes nothing, gets another supervisor all the same."""
+    script = house.start(
+        """
+        import sys
+        from headrace import flow
+
+        @flow
+        def silent():
+            print("ready", flush=True)
+            sys.stdin.readline()
+
+        silent()
+        """,
+        stdin=subprocess.PIPE,
+    )
+    script.until_said("ready")
+    first = script.companion()
+    began = next(entry.t for _, entry in script.lines() if isinstance(entry, entries.Open))
+    # No second companion is started while the first may still be starting, 3 s long.
+    until(lambda: time.time_ns() // 1000 > began + 3_100_000, "the first seconds to pass")
+    first.kill()
+    killed = time.monotonic()
+    second = script.companion(2)
+    assert time.monotonic() - killed < 3.0
+    assert second.pid != first.pid
+    assert script.process.stdin is not None
+    script.process.stdin.close()
+
+    assert state_of(house.end_of(script)) == ("COMPLETED", "Completed")
+
+
 @pytest.fixture
 def network(watchful_server: Server) -> Iterator[Network]:
     """A network before a server with a lease of two seconds."""

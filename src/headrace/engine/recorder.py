@@ -27,7 +27,7 @@ from ..model import entries
 from ..model.clock import AnchoredClock
 from ..model.ids import IdFactory
 from ..model.release import __version__
-from . import companion
+from . import companion, sampler
 
 _CHECK_EVERY_US = 2_000_000
 """How often a record looks whether the supervisor still lives (about 10 µs each time)."""
@@ -123,6 +123,7 @@ class Recorder:
         self._start_companion()
         os.environ[companion.MARK] = self.journal
         atexit.register(self._at_exit)
+        sampler.start(self)
 
     def adopt(self, path: Path, journal: str) -> None:
         """Write in another process's journal, as one of its helpers."""
@@ -131,9 +132,22 @@ class Recorder:
         self._writer = JournalWriter(path)
         self._supervised_at = sys.maxsize // 2  # the process itself looks after its supervisor
 
+    def take_over(self, folder: _spool.Folder, header: entries.Open) -> None:
+        """Write in the journal that a supervisor began for this process."""
+        self.folder, self.journal = folder, header.journal
+        self.clock = AnchoredClock(header.anchor)
+        self.now = self.clock.now_us
+        self._writer = JournalWriter(folder.journal, reserve=folder.reserve)
+        self._watch_faults()
+        self._writer.on_replaced = self._watch_faults
+        self._supervised_at = self.now()
+        os.environ[companion.MARK] = self.journal
+        atexit.register(self._at_exit)
+
     def close(self) -> None:
         """Write nothing more; for a recorder that ends before its process does."""
         self.muted = True
+        sampler.stop_for(self)
         if self._writer is not None:
             self._writer.close()
         if self._stacks != -1:

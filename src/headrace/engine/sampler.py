@@ -56,7 +56,7 @@ class _Sampler:
 
     def __init__(self, folder: Path, recorder: Recording) -> None:
         self._file = _File(folder / sample.NAME)
-        self._recorder = recorder
+        self.recorder = recorder
         self._next = time.monotonic() + PERIOD_S
         self._stop: Any = None
         self._ended: Any = None
@@ -105,9 +105,9 @@ class _Sampler:
 
     def _look(self) -> None:
         with contextlib.suppress(Exception):  # evidence is never worth a run
-            self._file.write(self._recorder.now(), stacks(_thread.get_ident()))
+            self._file.write(self.recorder.now(), stacks(_thread.get_ident()))
         with contextlib.suppress(Exception):
-            self._recorder.ensure_supervised()
+            self.recorder.ensure_supervised()
 
 
 class _File:
@@ -242,6 +242,12 @@ def stop() -> None:
     made, _current = _current, None
     if made is not None:
         made.close()
+
+
+def stop_for(recorder: Recording) -> None:
+    """Sample no more if it is for this recorder; another one's sampling goes on."""
+    if _current is not None and _current.recorder is recorder:
+        stop()
 
 
 def _before_fork() -> None:
