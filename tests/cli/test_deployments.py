@@ -247,6 +247,24 @@ def test_watching_ends_when_its_time_is_up(place: Place, inside: Headrace) -> No
     assert [run["state_type"] for run in runs] == ["SCHEDULED"]
 
 
+def test_a_run_tells_what_it_is_a_run_of(place: Place, inside: Headrace) -> None:
+    """And when it is due; the deployment may be gone."""
+    name = place.deploy()
+    run = inside("deployment", "run", name, "-o", "json").json["id"]
+    before = inside("flow-run", "inspect", run).out
+    (attempt,) = place.worker().claims()
+    attempt.becomes("RUNNING")
+    attempt.ends()
+    inside("deployment", "delete", name, "--yes")
+    after = inside("flow-run", "inspect", run).out
+
+    assert f"  deployment     {name}\n" in before
+    assert f"  work queue     {place.pool}/default\n" in before
+    assert "  due  " in before
+    assert "(deleted)" in after
+    assert "  due  " not in after
+
+
 def test_a_deployment_is_paused_and_resumed(place: Place, inside: Headrace) -> None:
     """A deployment without an active schedule is told so."""
     name = place.deploy(schedules=[{"schedule": {"cron": "0 6 * * *"}}])

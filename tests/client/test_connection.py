@@ -175,9 +175,12 @@ def test_a_validation_error_names_the_fields() -> None:
 
 
 def test_unauthorised_says_which_settings_help() -> None:
-    """401 and 403 both name the settings."""
-    with pytest.raises(ApiError, match="HEADRACE_API_AUTH_STRING"):
-        connect(Server(httpx.Response(401, json={"exception_message": "Unauthorized"}))).get("/flows/1")
+    """401 and 403 both name the settings; a reason of its own is told instead."""
+    for status, body in ((401, {"exception_message": "Unauthorized"}), (403, None)):
+        with pytest.raises(ApiError, match="HEADRACE_API_AUTH_STRING"):
+            connect(Server(httpx.Response(status, json=body))).get("/flows/1")
+    with pytest.raises(ApiError, match=r"403: The name is reserved\.$"):
+        connect(Server(httpx.Response(403, json={"detail": "The name is reserved."}))).get("/flows/1")
 
 
 def test_something_else_at_the_address_is_recognised() -> None:

@@ -70,7 +70,7 @@ def ls(flows: tuple[str, ...], by_created: bool, tags: tuple[str, ...], limit: i
             (
                 named.full_name(each),
                 places.status_cell(each),
-                _place(each),
+                places.name_of(each),
                 _schedules(each),
                 ", ".join(each.get("tags") or []),
                 id_cell(each["id"]),
@@ -79,11 +79,6 @@ def ls(flows: tuple[str, ...], by_created: bool, tags: tuple[str, ...], limit: i
         ],
         empty="No deployments. `headrace deploy` makes one, and so does flow.deploy().",
     )
-
-
-def _place(deployment: Json) -> str:
-    parts = (deployment.get("work_pool_name"), deployment.get("work_queue_name"))
-    return "/".join(part for part in parts if part)
 
 
 def _schedules(deployment: Json) -> str:

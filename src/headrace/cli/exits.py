@@ -21,12 +21,12 @@ class Code(IntEnum):
 
 
 MEANINGS: dict[Code, str] = {
-    Code.OK: "It was done. For `flow-run watch`: the run ended as Completed.",
-    Code.FAILED: "It could not be done: not found, refused, or an error. For `flow-run watch`: Failed.",
+    Code.OK: "It was done. For `flow-run watch` and `deployment run --watch`: the run ended as Completed.",
+    Code.FAILED: "It could not be done: not found, refused, or an error. For those two: the run ended as Failed.",
     Code.USAGE: "The command or a setting is not understood: nothing was done.",
     Code.UNAVAILABLE: "The server gave no answer.",
-    Code.CRASHED: "For `flow-run watch`: the run ended as Crashed.",
-    Code.CANCELLED: "For `flow-run watch`: the run ended as Cancelled.",
+    Code.CRASHED: "For those two: the run ended as Crashed.",
+    Code.CANCELLED: "For those two: the run ended as Cancelled.",
     Code.INTERRUPTED: "Ctrl-C ended the command.",
     Code.PIPE_CLOSED: "Whoever read the output closed it, as `head` does.",
 }

@@ -10,9 +10,10 @@ import click
 from headrace.client import calls
 from headrace.client.calls import Json
 from headrace.client.connection import Connection
+from headrace.errors import ObjectNotFound
 from headrace.model.states import TERMINAL
 
-from . import explain, following, pick, values
+from . import explain, following, named, pick, places, values
 from .advice import account
 from .exits import OF_STATE, Code, Refusal
 from .filters import filter_options, flow_filter, run_filter
@@ -129,6 +130,9 @@ def _inspect(connection: Connection, run: Json) -> None:
     explain.facts(
         [
             ("id", run["id"]),
+            ("deployment", printable(_deployment(connection, run))),
+            ("work queue", printable(places.name_of(run))),
+            ("due", local_time(run.get("next_scheduled_start_time"), millis=True)),
             ("started", local_time(run.get("start_time"), millis=True)),
             ("ended", local_time(run.get("end_time"), millis=True)),
             ("ran for", explain.took(run)),
@@ -148,6 +152,17 @@ def _inspect(connection: Connection, run: Json) -> None:
     children = calls.flow_runs(connection, called, limit=calls.PAGE) if tasks else []
     by_task = {child["parent_task_run_id"]: child for child in children}
     explain.timeline(tasks, by_task, total, datetime.now(timezone.utc))
+
+
+def _deployment(connection: Connection, run: Json) -> str:
+    """Return the name of the deployment that a run is of, or its id when it is not there any more."""
+    id = run.get("deployment_id")
+    if not id:
+        return ""
+    try:
+        return named.full_name(calls.deployment(connection, id))
+    except ObjectNotFound:
+        return f"{id} (deleted)"
 
 
 def _brief(value: Any) -> str:

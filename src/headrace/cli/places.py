@@ -48,6 +48,11 @@ def new_name(_context: click.Context, _argument: click.Parameter, name: str) -> 
     return name
 
 
+def name_of(thing: Json) -> str:
+    """Return ``POOL/QUEUE``, or what there is of it, of a deployment or a run."""
+    return "/".join(filter(None, (thing.get("work_pool_name"), thing.get("work_queue_name"))))
+
+
 def status_cell(thing: Json) -> Cell:
     """Return the field of a pool's, queue's or deployment's status; a deployment that is paused says so."""
     status = "PAUSED" if thing.get("paused") else thing.get("status") or ""
