@@ -120,6 +120,31 @@ def test_what_a_file_defines_can_be_pickled(code: Path) -> None:
     assert type(row).__module__ == "flows"
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("flows", ""), ("queue", ""), ("flows", "from .beside import B\n")],
+    ids=["", "alias", "dot"],
+)
+def test_tasks_of_a_loaded_file_run_in_a_process_pool(code: Path, name: str, head: str) -> None:
+    """The pool's processes find the file again, or are sent what they need of it."""
+    body = (
+        "from headrace import flow, task\nfrom headrace.task_runners import ProcessPoolTaskRunner\n"
+        f"{head}VALUES = [1, 2]\n"
+        "@task\ndef double(n):\n    return n * len(VALUES)\n"
+        "@flow(task_runner=ProcessPoolTaskRunner(max_workers=1))\n"
+        "def hello():\n    return double.map([3, 4]).result()\n"
+    )
+    write(code, **{name: body}, beside="B = 1")
+    script = (
+        "import pathlib\nfrom headrace.sources import load_flow\n"
+        f"print(load_flow('{name}.py:hello', pathlib.Path({str(code)!r}))())\n"
+    )
+    environ = {**os.environ, "HEADRACE_RECORD": "false", "HEADRACE_LOGGING_CONSOLE": "false"}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("[6, 8]\n", "")
+
+
 # -- as the source is now
 
 

@@ -58,3 +58,12 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"/file \(the job's working_dir\), is a file\.") as raised:
         fetch(None, Job(working_dir=str(tmp_path / "file")), tmp_path)
     assert raised.value.tried == str(tmp_path / "file")
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A full disk, a file where a folder should be: it is an error of loading too."""
+    (tmp_path / "file").touch()
+    deployment = DeploymentCode("i", "n", pull_steps=[{STEP: {"repository": "x"}}])
+
+    with pytest.raises(LoadError, match=r"cannot be put into .*/file/code: .*Not a directory"):
+        fetch(deployment, Job(), tmp_path / "file" / "code")

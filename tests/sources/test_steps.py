@@ -212,7 +212,7 @@ def test_a_secret_in_clear_is_refused(here: Path, inputs: dict[str, Any], field:
         ),
         (
             {P + "set_working_directory": {"directory": "gone"}},
-            r"names the folder .*/run/gone, which is not there",
+            r"set_working_directory failed\. There is no folder .*/run/gone\.",
         ),
         ({P + "set_working_directory": ["x"]}, "needs a dict of inputs, not list"),
         ({"a": {}, "b": {"c": SECRET}}, r"is no dict with one key, the step's name: it has a, b\."),

@@ -401,8 +401,11 @@ class Task(Generic[P, R]):
 
     def __reduce__(self) -> Any:
         """Pickle a task of an importable module by its name: its process imports it as this one did."""
+        import cloudpickle  # here: who pickles a task has it, a script without a process pool never needs it
+
         module, name = self.fn.__module__, self.fn.__qualname__
-        if module != "__main__" and _lookup(module, name) is self:
+        alone = module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
+        if not alone and _lookup(module, name) is self:
             return _lookup, (module, name)
         return _rebuild, (self.fn, {**self._options(), "name": self.name})
 

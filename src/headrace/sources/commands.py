@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from .. import errors
-from .templates import Template
+from ..errors import LoadError
 
 _KEPT_LINES = 10_000
 """How many lines of each stream become the step's output; a command that prints more is not read for its output."""
@@ -27,7 +26,6 @@ def run(
     cwd: Path,
     environ: Mapping[str, str],
     stream: bool,
-    template: Template,
 ) -> Finished:
     """Run a command to its end; with ``stream``, print its lines as they come.
 
@@ -46,7 +44,7 @@ def run(
             errors="replace",
         )
     except OSError as error:
-        raise errors.LoadError(f"{what} cannot be started in {cwd}: {error}.", tried=str(cwd)) from error
+        raise LoadError(f"{what} cannot be started in {cwd}: {error}.", tried=str(cwd)) from error
     try:
         out, err = _read(process, stream)
         process.wait()
@@ -56,10 +54,8 @@ def run(
         raise
     if process.returncode != 0:
         last = next((line for line in [*reversed(err), *reversed(out)] if line.strip()), "").strip()
-        told = f" Its last line: {template.shown(last)}" if last else ""
-        raise errors.LoadError(
-            f"{what} ended with exit code {process.returncode} in {cwd}.{told}", tried=str(cwd)
-        )
+        told = f" Its last line: {last}" if last else ""
+        raise LoadError(f"{what} ended with exit code {process.returncode} in {cwd}.{told}", tried=str(cwd))
     return Finished(stdout="".join(out).strip(), stderr="".join(err).strip())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,9 @@ from typing import Any
 
 from ..errors import LoadError
 from .finding import flows_of
+
+_FROM_BESIDE = re.compile(rb"^\s*from\s+\.", re.MULTILINE)
+"""An import of a sibling with a dot, which works only in a module that was loaded here."""
 
 _COARSE_S = 2.0
 """Compiled code is matched to its source by whole seconds and size: nearer than this it cannot be trusted."""
@@ -107,7 +111,16 @@ def _load_file(path: Path, folder: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         raise _broken(str(path), error) from error
+    if name != path.stem or _FROM_BESIDE.search(path.read_bytes()):
+        _pickle_by_value(module)
     return module
+
+
+def _pickle_by_value(module: ModuleType) -> None:
+    """Let what a module defines be pickled whole: another process cannot import it by this name, or not alone."""
+    import cloudpickle  # here, for few runs need it
+
+    cloudpickle.register_pickle_by_value(module)
 
 
 def _no_file(path: Path) -> str:

@@ -193,19 +193,13 @@ def _narrow(repository: Repository, commit: str, into: Path, git: Git) -> None:
             kind = git("cat-file", "-t", f"{commit}:{directory.strip('/')}", cwd=into)
         except GitFailed:
             kind = "missing"
-        if kind != "tree":
+        if kind != "tree" or directory.startswith("-"):
             url = git.shown(git.url)
             raise LoadError(
                 f"{url} has no folder {directory!r} at commit {commit[:12]}.", tried=f"{url}, {directory}"
             )
-    git(
-        "sparse-checkout",
-        "set",
-        "--cone",
-        "--end-of-options",
-        *(name.strip("/") for name in repository.directories),
-        cwd=into,
-    )
+    git("sparse-checkout", "init", "--cone", cwd=into)  # `set --cone` needs a git of 2022
+    git("sparse-checkout", "set", *(name.strip("/") for name in repository.directories), cwd=into)
 
 
 @contextlib.contextmanager

@@ -32,11 +32,17 @@ def fetch(
         LoadError: a step fails, or the folder is not there; ``tried`` says which.
     """
     if deployment is not None and deployment.pull_steps:
-        into.mkdir(parents=True, exist_ok=True)
         place = mirrors or settings.load().home_path / "sources"
-        return run_steps(
-            deployment.pull_steps, into, mirrors=place, environ=environ, say=say, timeout_s=timeout_s
-        )
+        try:
+            into.mkdir(parents=True, exist_ok=True)
+            return run_steps(
+                deployment.pull_steps, into, mirrors=place, environ=environ, say=say, timeout_s=timeout_s
+            )
+        except OSError as error:
+            raise LoadError(
+                f"The code cannot be put into {into}: {error}. Is there room, and may it be written?",
+                tried=str(into),
+            ) from error
     base = Path(job.working_dir).expanduser().absolute() if job.working_dir else None
     if deployment is not None and deployment.path:
         return _present((base or Path.cwd()) / Path(deployment.path).expanduser(), "the deployment's path")

@@ -63,7 +63,7 @@ class Scene:
         """
         path = self.folder if directory is None else (self.folder / Path(directory).expanduser()).resolve()
         if not path.is_dir():
-            raise LoadError(f"A pull step names the folder {path}, which is not there.", tried=str(path))
+            raise LoadError(f"There is no folder {path}.", tried=str(path))
         return path
 
 
@@ -136,7 +136,12 @@ def _carry_out(name: str, inputs: Json, scene: Scene) -> Mapping[str, Any]:
             tried=name,
         )
     _refuse_secrets(name, given)
-    return function(scene, scene.template.fill(given))
+    filled = scene.template.fill(given)
+    try:
+        return function(scene, filled)
+    except LoadError as error:  # what came from the environment is not told, whoever says it
+        message, tried = scene.template.shown(str(error)), scene.template.shown(error.tried)
+        raise LoadError(f"The pull step {name} failed. {message}", tried=tried) from error.__cause__
 
 
 def _refuse_secrets(name: str, given: Json) -> None:
@@ -224,11 +229,10 @@ def _run_shell_script(scene: Scene, given: Json) -> Mapping[str, Any]:
     added = {str(name): str(value) for name, value in (given.get("env") or {}).items()}
     return commands.run(
         ["/bin/sh", "-e", "-c", script],
-        what="The shell script of a pull step",
+        what="The script",
         cwd=scene.path(given.get("directory")),
         environ={**scene.environ, **added},
         stream=bool(given.get("stream_output", True)),
-        template=scene.template,
     )
 
 
@@ -243,7 +247,6 @@ def _pip_install_requirements(scene: Scene, given: Json) -> Mapping[str, Any]:
         cwd=cwd,
         environ=scene.environ,
         stream=bool(given.get("stream_output", True)),
-        template=scene.template,
     )
     importlib.invalidate_caches()  # what was installed just now is to be found
     return output
