@@ -8,7 +8,10 @@ import pickle
 import pytest
 
 from headrace import errors
-from headrace.errors import HeadraceError, TerminationSignal
+from headrace.errors import HeadraceError, Pause, TerminationSignal
+
+SIGNALS = (TerminationSignal, Pause)
+"""What ends a run without being an error."""
 
 CLASSES = [
     value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__
@@ -17,7 +20,7 @@ CLASSES = [
 
 def test_every_error_is_one_of_ours_and_stands_in_the_tree() -> None:
     """One base to catch them all; the tree at the top of the file names each."""
-    ours = [error for error in CLASSES if error is not TerminationSignal]
+    ours = [error for error in CLASSES if error not in SIGNALS]
 
     assert [error.__name__ for error in ours if not issubclass(error, HeadraceError)] == []
     assert [error.__name__ for error in CLASSES if error.__name__ not in str(errors.__doc__)] == []
@@ -25,7 +28,7 @@ def test_every_error_is_one_of_ours_and_stands_in_the_tree() -> None:
 
 def test_every_error_has_a_code_of_its_own() -> None:
     """Support and REST bodies know an error by it; no class inherits its parent's by accident."""
-    codes = [error.__dict__["code"] for error in CLASSES if error is not TerminationSignal]
+    codes = [error.__dict__["code"] for error in CLASSES if error not in SIGNALS]
 
     assert len(codes) == len(set(codes))
     assert all(code == code.lower() and " " not in code for code in codes)
@@ -38,7 +41,7 @@ def test_every_error_says_what_it_is() -> None:
 
 def test_a_termination_is_not_swallowed_by_except_exception() -> None:
     """User code that catches everything still ends when it is told to."""
-    assert not issubclass(TerminationSignal, Exception)
+    assert not any(issubclass(kind, Exception) for kind in SIGNALS)
     assert TerminationSignal("cancel", cancelled=True).cancelled is True
 
 
@@ -69,6 +72,7 @@ def test_errors_carry_what_a_program_needs() -> None:
         errors.OffsetMismatch("j", 1, 2),
         errors.ApiError("no", status=409, body={"detail": "no"}),
         errors.TerminationSignal("asked", cancelled=True),
+        errors.Pause("later", key="k", keyset={"schema": "s"}),
         errors.ParameterTypeError("x: not a number"),
     ],
 )

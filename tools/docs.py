@@ -98,7 +98,9 @@ def error_tree() -> str:
     """Return the tree of errors, drawn."""
     return (
         "```text\n"
-        + "\n".join([*_branch(errors.HeadraceError), "", "TerminationSignal (BaseException)"])
+        + "\n".join(
+            [*_branch(errors.HeadraceError), "", "TerminationSignal (BaseException)", "Pause (BaseException)"]
+        )
         + "\n```"
     )
 
@@ -125,7 +127,7 @@ def error_kinds(kind: type[BaseException] = errors.HeadraceError) -> list[type[B
 def error_list() -> str:
     """Return every error with its code and what it says."""
     parts: list[str] = []
-    for kind in (*error_kinds(), errors.TerminationSignal):
+    for kind in (*error_kinds(), errors.TerminationSignal, errors.Pause):
         code = getattr(kind, "code", None)
         also = [base.__name__ for base in kind.__mro__[1:] if base.__module__ == "builtins"]
         also = [name for name in also if name not in ("Exception", "BaseException", "object", "OSError")]

@@ -313,9 +313,9 @@ class TerminationSignal(BaseException):
 class Pause(BaseException):
     """The flow run is suspended: its process ends now, and a resume starts another one.
 
-    It derives from ``BaseException``, as :class:`TerminationSignal` does: ``finally`` blocks run, ``except
-    Exception`` does not swallow it. ``key`` names the pause, ``expires`` (ISO 8601) says when it is over for good,
-    ``keyset`` where its input is kept at the server; each may be ``None``.
+    It derives from ``BaseException``, as ``TerminationSignal`` does: ``finally`` blocks run, and a flow's
+    ``except Exception`` does not swallow it. ``key`` names the pause, ``expires`` (ISO 8601) says when it is over for
+    good, ``keyset`` under which keys its input is kept at the server; each may be ``None``.
     """
 
     def __reduce__(self) -> Any:

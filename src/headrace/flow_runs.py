@@ -29,8 +29,8 @@ __all__ = [
     "wait_for_flow_run",
 ]
 
-T = TypeVar("T")
-Json = dict[str, Any]
+_T = TypeVar("_T")
+_Json = dict[str, Any]
 
 
 @overload
@@ -42,8 +42,8 @@ def pause_flow_run(
 ) -> None: ...
 @overload
 def pause_flow_run(
-    wait_for_input: type[T], timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
-) -> T: ...
+    wait_for_input: type[_T], timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
+) -> _T: ...
 def pause_flow_run(
     wait_for_input: Any = None,
     timeout: float | None = 3600,
@@ -78,8 +78,8 @@ async def apause_flow_run(
 ) -> None: ...
 @overload
 async def apause_flow_run(
-    wait_for_input: type[T], timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
-) -> T: ...
+    wait_for_input: type[_T], timeout: float | None = ..., poll_interval: float = ..., key: str | None = ...
+) -> _T: ...
 async def apause_flow_run(
     wait_for_input: Any = None,
     timeout: float | None = 3600,
@@ -101,11 +101,11 @@ def suspend_flow_run(
 ) -> None: ...
 @overload
 def suspend_flow_run(
-    wait_for_input: type[T],
+    wait_for_input: type[_T],
     flow_run_id: None = ...,
     timeout: float | None = ...,
     key: str | None = ...,
-) -> T: ...
+) -> _T: ...
 def suspend_flow_run(
     wait_for_input: Any = None,
     flow_run_id: UUID | str | None = None,
@@ -145,11 +145,11 @@ async def asuspend_flow_run(
 ) -> None: ...
 @overload
 async def asuspend_flow_run(
-    wait_for_input: type[T],
+    wait_for_input: type[_T],
     flow_run_id: None = ...,
     timeout: float | None = ...,
     key: str | None = ...,
-) -> T: ...
+) -> _T: ...
 async def asuspend_flow_run(
     wait_for_input: Any = None,
     flow_run_id: UUID | str | None = None,
@@ -165,7 +165,7 @@ async def asuspend_flow_run(
     return leave(running_flow("asuspend_flow_run"), wait_for_input, timeout, key)
 
 
-def resume_flow_run(flow_run_id: UUID | str, run_input: Json | None = None) -> None:
+def resume_flow_run(flow_run_id: UUID | str, run_input: _Json | None = None) -> None:
     """Let a paused or suspended flow run go on (in async code: await it).
 
     ``run_input`` answers what the run asks for, by field; a run that asks for a plain type takes ``{"value": ...}``.
@@ -182,7 +182,7 @@ def resume_flow_run(flow_run_id: UUID | str, run_input: Json | None = None) -> N
     return here_or_awaited(lambda: _resume(str(flow_run_id), run_input))
 
 
-async def aresume_flow_run(flow_run_id: UUID | str, run_input: Json | None = None) -> None:
+async def aresume_flow_run(flow_run_id: UUID | str, run_input: _Json | None = None) -> None:
     """As :func:`resume_flow_run`, for async code."""
     import asyncio
 
@@ -254,20 +254,20 @@ def _ended(wait: Wait, timeout: float | None) -> RecordedFlowRun:
     return RecordedFlowRun(wait.run)
 
 
-def _suspend_request(wait_for_input: Any, timeout: float | None, key: str | None) -> Json:
+def _suspend_request(wait_for_input: Any, timeout: float | None, key: str | None) -> _Json:
     if wait_for_input is not None:
         raise ValueError(
             "wait_for_input is for a run that suspends itself: only its own code knows what to do with an answer. "
             "Leave it out together with flow_run_id."
         )
-    details: Json = {"pause_reschedule": True, "pause_key": key}
+    details: _Json = {"pause_reschedule": True, "pause_key": key}
     if timeout is not None:
         expires = datetime.now(timezone.utc) + timedelta(seconds=timeout)
         details["pause_timeout"] = expires.isoformat()
     return {"type": "PAUSED", "name": "Suspended", "state_details": details}
 
 
-def _suspend(id: str, state: Json) -> None:
+def _suspend(id: str, state: _Json) -> None:
     from .client import calls
     from .connect import connect
 
@@ -279,7 +279,7 @@ def _suspend(id: str, state: Json) -> None:
         )
 
 
-def _resume(id: str, run_input: Json | None) -> None:
+def _resume(id: str, run_input: _Json | None) -> None:
     from .connect import connect
 
     with connect(current_settings()) as connection:

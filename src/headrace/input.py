@@ -8,7 +8,7 @@ from pydantic import BaseModel, create_model
 
 __all__ = ["RunInput"]
 
-R = TypeVar("R", bound="RunInput")
+_R = TypeVar("_R", bound="RunInput")
 
 
 class RunInput(BaseModel):
@@ -18,7 +18,7 @@ class RunInput(BaseModel):
     """What people see above the form."""
 
     @classmethod
-    def with_initial_data(cls: type[R], description: str | None = None, **initial_data: Any) -> type[R]:
+    def with_initial_data(cls: type[_R], description: str | None = None, **initial_data: Any) -> type[_R]:
         """Return the same form with a description and with fields filled in for a start.
 
         Raises:

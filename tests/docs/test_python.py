@@ -19,7 +19,7 @@ from .test_reference import REFERENCE, headings
 
 PAGE = (REFERENCE / "python.md").read_text(encoding="utf-8")
 DOORS = [
-    "context", "deployments", "flows", "futures", "logging", "schedules", "states", "task_runners", "tasks", "testing", "testing.utilities",
+    "context", "deployments", "flow_runs", "flows", "futures", "input", "logging", "schedules", "states", "task_runners", "tasks", "testing", "testing.utilities",
     "utilities.annotations",
 ]  # fmt: skip
 
@@ -35,7 +35,7 @@ def public_names(module: str) -> list[str]:
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             # `A as A` hands a name on; in a module with code of its own an import is for that code
             names += [alias.name for alias in node.names if alias.asname == alias.name]
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.append(node.name)
         elif isinstance(node, ast.Assign):
             names += [target.id for target in node.targets if isinstance(target, ast.Name)]
