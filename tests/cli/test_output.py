@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.cli.output import Cell, duration, id_cell, local_time, printable, size, write_table
+from headrace.cli.output import Cell, duration, id_cell, local_time, printable, write_table
+from headrace.model.sizes import size_text
 
 ID = "0198aaaa-0000-7000-8000-4f2a91bc03de"
 
@@ -44,7 +45,7 @@ def test_every_duration_has_a_text(seconds: float) -> None:
 def test_sizes(count: int, text: str) -> None:
     """Decimal units, as disks are sold."""
 
-    assert size(count) == text
+    assert size_text(count) == text
 
 
 def test_a_table_in_a_pipe_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.journal.spool import Folder
-from headrace.model.verdict import Evidence, Excess
 from headrace.supervisor import memory, tree
-from headrace.supervisor.evidence import Vitals, gather
+from headrace.supervisor.evidence import Vitals
 from headrace.supervisor.memory import MemoryLimit
 from headrace.supervisor.processes import MARK, descendants, describe
 
@@ -209,26 +207,3 @@ def test_an_oom_kill_that_the_process_survived_is_not_blamed_on_it(
         "cgroup_limit_bytes": 900,
     }
     assert (vitals.peak_memory_bytes or 0) >= mmap.PAGESIZE
-
-
-def test_all_that_is_known_of_an_end_is_gathered_as_evidence(tmp_path: Path) -> None:
-    """The exact stack is preferred to the sampled one, and what the kernel told at the end to the last look."""
-    folder = Folder(tmp_path)
-    (tmp_path / "sample").write_bytes(b"%020d %010d\nMain thread:" % (1_000_000, 12))
-    with python("import time; time.sleep(30)") as process:
-        vitals = Vitals(process.pid)
-        process.kill()
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = -9
-    vitals.finish(usage)
-    found = gather(folder, 1_400_000, vitals, Excess(10, 20, 7, "python x", 15))
-    assert found["cpu_seconds"] == usage.ru_utime + usage.ru_stime
-    assert found["peak_memory_bytes"] == usage.ru_maxrss * 1024
-    assert (found["sampled_stack"], found["sample_age_seconds"]) == ("Main thread:", 0.4)
-    assert found["memory_process"] == "pid 7 with 15 B (python x)"
-    assert Evidence(**found).memory_limit_bytes == 10
-
-    (tmp_path / "stacks").write_text("Fatal Python error: Aborted\n")
-    found = gather(folder, 1_400_000, vitals)
-    assert found["stack"] == "Fatal Python error: Aborted"
-    assert "sampled_stack" not in found

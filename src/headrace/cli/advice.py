@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from headrace.client.calls import Json
+from headrace.model.sizes import size_text
 from headrace.model.states import TERMINAL
 
-from .output import duration, local_time, size
+from .output import duration, local_time
 
 _PLACE = re.compile(r'File "(.+)", line (\d+), in (.+)')
 _MESSAGE_LIMIT = 300
@@ -154,8 +155,8 @@ def _out_of_memory(_run: Json, evidence: Json) -> Iterator[str]:
     limit, held = evidence.get("memory_limit_bytes"), evidence.get("memory_bytes")
     if isinstance(limit, int) and isinstance(held, int):
         yield (
-            f"If it needs that much, raise memory_limit of the deployment or the pool: it was {size(limit)}, "
-            f"and {size(held)} were held when it was passed."
+            f"If it needs that much, raise memory_limit of the deployment or the pool: it was {size_text(limit)}, "
+            f"and {size_text(held)} were held when it was passed."
         )
     yield from _less_memory()
 
@@ -188,7 +189,7 @@ def _killed(evidence: Json) -> Iterator[str]:
     host = evidence.get("host") or "its host"
     if evidence.get("oom_killed") is True:
         limit = evidence.get("cgroup_limit_bytes")
-        told = f" (its control group may hold {size(limit)})" if isinstance(limit, int) else ""
+        told = f" (its control group may hold {size_text(limit)})" if isinstance(limit, int) else ""
         yield (
             f"Give its container or host more memory{told}, or set memory_limit on the deployment, a little lower: "
             "then the run is ended before the kernel acts, and you are told which process it was."

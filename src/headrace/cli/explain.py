@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from headrace.client.calls import Json
+from headrace.model.sizes import size_text
 from headrace.model.states import DEFAULT_NAME, colour_of
 
 from .advice import Account
@@ -23,7 +24,6 @@ from .output import (
     local_time,
     moment,
     printable,
-    size,
     state_cell,
     styled,
     without_controls,
@@ -161,7 +161,7 @@ def _value(key: str, value: Any) -> str:
     if value is True or value is False:
         return "yes" if value else "no"
     if key.endswith("_bytes") and isinstance(value, int):
-        return size(value)
+        return size_text(value)
     if key.endswith("_seconds") and isinstance(value, (int, float)):
         return duration(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

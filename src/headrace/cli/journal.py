@@ -10,11 +10,12 @@ import click
 
 from headrace.journal.reader import iterate
 from headrace.journal.spool import Folder, Spool
+from headrace.model.sizes import size_text
 
 from . import journal_lines
 from .exits import Code, Refusal
 from .filters import limit_option
-from .output import Cell, id_cell, local_time, output_option, size, state_cell, write_json, write_table
+from .output import Cell, id_cell, local_time, output_option, state_cell, write_json, write_table
 from .session import current
 
 
@@ -52,7 +53,7 @@ def _fields(row: dict[str, Any]) -> tuple[Cell | str, ...]:
         str(row["pid"] or ""),
         ", ".join(row["flows"]),
         state_cell(row),
-        size(row["bytes"]),
+        size_text(row["bytes"]),
         local_time(row["written"]),
     )
 

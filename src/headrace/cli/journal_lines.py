@@ -13,9 +13,10 @@ from headrace.journal.reader import split, whole
 from headrace.journal.spool import Folder, is_alive, is_supervised, owner_of
 from headrace.model import entries
 from headrace.model.clock import iso
+from headrace.model.sizes import size_text
 from headrace.model.states import DEFAULT_NAME
 
-from .output import local_time, printable, size
+from .output import local_time, printable
 
 _PEEK_BYTES = 64 * 1024
 """How much of each end of a journal is read for its summary: a list of journals must not read gigabytes."""
@@ -140,7 +141,7 @@ def _say_rare(entry: entries.Entry, names: dict[str, str]) -> str:
         how = f"signal {entry.signal}" if entry.signal is not None else f"exit code {entry.code}"
         peak = (entry.evidence or {}).get("peak_memory_bytes")
         return f"the process is gone: {how}" + (
-            f", peak memory {size(peak)}" if isinstance(peak, int) else ""
+            f", peak memory {size_text(peak)}" if isinstance(peak, int) else ""
         )
     return ""
 

@@ -180,16 +180,6 @@ def duration(seconds: float | None) -> str:
     raise AssertionError("60 seconds and more fit one of the units")
 
 
-def size(count: int) -> str:
-    """Return a number of bytes for people: ``812 B``, ``4.1 kB``, ``3.0 MB``."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError("the last unit takes every size")
-
-
 def can_show(character: str) -> bool:
     """Say whether standard output's encoding has a character."""
     try:

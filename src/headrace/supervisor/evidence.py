@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import sys
 from pathlib import Path
-from typing import Any
 
-from ..journal import cgroup, sample
-from ..journal.sample import read_sample
-from ..journal.spool import Folder
-from ..model.verdict import Excess
+from ..journal import cgroup
 
 _STACKS_LIMIT = 20_000
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,15 +44,6 @@ class Vitals:
                     oom_kills  # it lives: whoever the OOM killer took until now was another one
                 )
 
-    def finish(self, usage: resource.struct_rusage) -> None:
-        """Take what the kernel told the parent when it reaped the process: exact, with the children it waited for.
-
-        Its peak counts only if no look has seen one: it outlives ``exec``, so it may be that of who started the process.
-        """
-        self.cpu_seconds = usage.ru_utime + usage.ru_stime
-        if self.peak_memory_bytes is None:
-            self.peak_memory_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
     def oom_killed(self) -> bool | None:
         """Say whether the OOM killer acted in the process's cgroup since it was last seen alive; ``None``: not to be seen."""
         now = cgroup.oom_kills(self._oom)
@@ -76,28 +61,6 @@ class Vitals:
             "cgroup_limit_bytes": cgroup.limit_bytes(self._oom),
         }
         return {name: value for name, value in found.items() if value}
-
-
-def gather(folder: Folder, died: int, vitals: Vitals, memory: Excess | None = None) -> dict[str, Any]:
-    """Return what its folder, its control group and the looks at it tell of a process that ended at ``died`` (µs).
-
-    They are fields of :class:`~headrace.model.verdict.Evidence`. The sampled stack is told only where there is no
-    exact one: it is the second best.
-    """
-    found: dict[str, Any] = {
-        "peak_memory_bytes": vitals.peak_memory_bytes,
-        "cpu_seconds": vitals.cpu_seconds,
-        "stack": read_stacks(folder.stacks),
-        **vitals.cgroup_counts(),
-    }
-    sampled = read_sample(folder.path / sample.NAME, died) if found["stack"] is None else None
-    if sampled is not None:
-        found["sampled_stack"], found["sample_age_seconds"] = sampled
-    if memory is not None:
-        found["memory_limit_bytes"] = memory.limit_bytes
-        found["memory_bytes"] = memory.total_bytes
-        found["memory_process"] = memory.process()
-    return found
 
 
 def read_stacks(path: Path) -> str | None:
