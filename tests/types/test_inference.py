@@ -72,6 +72,6 @@ def test_types_are_inferred_and_wrong_calls_refused(
             wrong.append(f"line {number}: expected {kind} {text!r}, mypy said {told!r}")
     unexpected = sorted(set(of_file) - {number for number, _, _ in rows})
 
-    assert len(rows) > 20
+    assert len(rows) > 5
     assert wrong == []
     assert [f"line {number}: {of_file[number]}" for number in unexpected] == []
