@@ -78,7 +78,7 @@ class Lateness(Service):
         with self._database.read() as connection:
             paused = lateness.paused(connection)
             new = [one for one in paused if one not in self._patience_us]
-            until_us = lateness.patience_us(connection, [one.id for one in new[:_AT_ONCE]])
+            until_us = lateness.patience_us(connection, [one.id for one in new[:_AT_ONCE]]) if new else {}
         known = self._patience_us | {one: until_us[one.id] for one in new if one.id in until_us}
         self._patience_us = {one: known[one] for one in paused if one in known}
         over = [one.id for one, until in self._patience_us.items() if until is not None and until < now_us]
