@@ -109,6 +109,8 @@ READS = [
     ("GET /work_queues/{queue}", None),
     ("GET /work_queues/{queue}/status", None),
     ("POST /work_queues/filter", {}),
+    ("POST /work_pools/alpha/concurrency_status", {}),
+    ("POST /work_queues/{queue}/concurrency_status", {}),
     ("GET /collections/views/aggregate-worker-metadata", None),
 ]
 
@@ -116,6 +118,7 @@ READS = [
 _NAMES = {
     "/etl/nightly": "/{flow_name}/{deployment_name}",
     "/etl": "/{name}",
+    "/alpha/concurrency": "/{name}/concurrency",
     "/alpha/": "/{work_pool_name}/",
     "/alpha": "/{name}",
     "/default": "/{name}",

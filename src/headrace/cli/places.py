@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import click
 
 from headrace.client import calls
 from headrace.client.calls import Json
 from headrace.client.connection import Connection
-from headrace.model.states import holds_slot
 
 from .output import Cell, heading, id_cell, local_time, state_cell, write_table
 
 _COLOURS = {"READY": "green", "NOT_READY": "red", "PAUSED": "yellow"}
-
-_ALIVE: Json = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
-"""States whose runs hold a slot, whoever told of them."""
-
-_MAYBE_ALIVE: Json = {
-    "operator": "or_",
-    "type": {"any_": ["PAUSED"]},
-    "name": {"any_": ["AwaitingRetry"]},
-}
-"""States whose runs hold a slot if their process waits with them, which their histories tell."""
 
 MEANINGS = {
     "READY": "somebody asks for its runs",
@@ -67,11 +55,6 @@ def slots(thing: Json) -> str:
     return f"{held or 0} of {limit}"
 
 
-def slots_json(thing: Json) -> Json:
-    """Return the fields that tell of slots."""
-    return {name: thing.get(name) for name in ("concurrency_limit", "active_slots")}
-
-
 def waiting(
     connection: Connection, place: Json, *, before: datetime | None = None, limit: int | None
 ) -> list[Json]:
@@ -106,62 +89,17 @@ def write_waiting(runs: Sequence[Json], *, empty: str) -> None:
     )
 
 
-def holders(connection: Connection, place: Json, count: int) -> list[Json]:
-    """Return the runs that hold a slot of a place, the longest first; ``place`` as in :func:`waiting`.
-
-    ``count`` is how many the server says there are: where all are found among those that surely hold one, the
-    others are not looked at.
-    """
-    found = _in(connection, place, _ALIVE)
-    if len(found) < count:
-        maybe = _in(connection, place, _MAYBE_ALIVE)[: calls.PAGE]
-        found += [run for run in maybe if _waits_in_process(calls.flow_run(connection, run["id"]))]
-    return sorted(found, key=_since)
-
-
-def _in(connection: Connection, place: Json, state: Json) -> list[Json]:
-    filters = {**place, "flow_runs": {"state": state}}
-    return calls.flow_runs(connection, filters, limit=None, sort="START_TIME_ASC")
-
-
-def _waits_in_process(run: Json) -> bool:
-    last = (run.get("state_history") or [{}])[-1]
-    details: dict[str, Any] = (run.get("state") or {}).get("state_details") or {}
-    return holds_slot(
-        run["state_type"],
-        by_process=last.get("rank") == "fact",
-        suspended=bool(details.get("pause_reschedule")),
-    )
-
-
-def _since(run: Json) -> str:
-    return str((run.get("state") or {}).get("timestamp") or "")
-
-
-def holder_json(run: Json) -> Json:
-    """Return what the contract tells of a run that holds a slot."""
-    plain = {name: run.get(name) for name in ("id", "name", "state_type", "state_name", "start_time")}
-    return {**plain, "state_timestamp": _since(run) or None}
-
-
-def write_holders(runs: Sequence[Json]) -> None:
-    """Write the runs that hold slots."""
+def write_holders(runs: Sequence[tuple[str, Json]]) -> None:
+    """Write runs that hold slots, each with the name of its queue."""
     if not runs:
         click.echo("No run holds a slot.")
         return
     heading("Held by")
     write_table(
-        ("NAME", "FLOW", "QUEUE", "STATE", "SINCE", "ID"),
+        ("NAME", "QUEUE", "STATE", "SINCE", "ID"),
         [
-            (
-                run["name"],
-                run.get("flow_name") or "",
-                run.get("work_queue_name") or "",
-                state_cell(run),
-                local_time(_since(run)),
-                id_cell(run["id"]),
-            )
-            for run in runs
+            (run["name"], queue, state_cell(run), local_time(run.get("state_timestamp")), id_cell(run["id"]))
+            for queue, run in runs
         ],
         empty="",
     )

@@ -311,22 +311,16 @@ def slots(name: str, output: str) -> None:
     """Show how many slots of a work pool and its queues are held, and by which runs."""
     connection = current().connection
     pool = named.work_pool(connection, name)
-    queues = calls.work_queues(connection, pool=name, limit=None)
-    place = {"work_pools": {"name": {"any_": [name]}}}
-    held = places.holders(connection, place, pool.get("active_slots") or 0)
+    found = calls.work_pool_slots(connection, pool["name"])
     if output == "json":
-        write_json({**places.slots_json(pool), "queues": [_queue_json(queue, held) for queue in queues]})
+        write_json(found)
         return
-    click.echo(f"Work pool {printable(name)}: {places.slots(pool)} slots are held.")
-    rows = [(queue["name"], places.slots(queue)) for queue in queues]
+    click.echo(f"Work pool {printable(name)}: {places.slots(found)} slots are held.")
+    rows = [(queue["queue_name"], places.slots(queue)) for queue in found["queues"]]
     write_table(("QUEUE", "SLOTS"), rows, empty="")
-    places.write_holders(held)
-
-
-def _queue_json(queue: Json, held: list[Json]) -> Json:
-    runs = [places.holder_json(run) for run in held if run.get("work_queue_id") == queue["id"]]
-    names = {"queue_id": queue["id"], "queue_name": queue["name"]}
-    return {**names, **places.slots_json(queue), "flow_run_count": len(runs), "flow_runs": runs}
+    places.write_holders(
+        [(queue["queue_name"], run) for queue in found["queues"] for run in queue["flow_runs"]]
+    )
 
 
 @group.command(

@@ -247,10 +247,9 @@ def slots(name: str, pool: str | None, output: str) -> None:
     """Show how many slots of a work queue are held, and by which runs."""
     connection = current().connection
     queue = named.work_queue(connection, name, pool)
-    place = {"work_pool_queues": {"id": {"any_": [queue["id"]]}}}
-    held = places.holders(connection, place, queue.get("active_slots") or 0)
+    found = calls.work_queue_slots(connection, queue["id"])
     if output == "json":
-        write_json({**places.slots_json(queue), "flow_runs": [places.holder_json(run) for run in held]})
+        write_json(found)
         return
-    click.echo(f"Work queue {printable(queue['name'])}: {places.slots(queue)} slots are held.")
-    places.write_holders(held)
+    click.echo(f"Work queue {printable(queue['name'])}: {places.slots(found)} slots are held.")
+    places.write_holders([(queue["name"], run) for run in found["flow_runs"]])

@@ -189,6 +189,20 @@ def delete_work_pool(connection: Connection, name: str) -> None:
     connection.delete(_pool(name))
 
 
+def work_pool_slots(connection: Connection, name: str) -> Json:
+    """Return how many slots of a pool are held and, by queue, by which runs: at most 200 of each of 200 queues."""
+    path = f"{_pool(name)}/concurrency_status"
+    found: Json = connection.post(path, {"limit": PAGE, "flow_run_limit": PAGE}, repeatable=True)
+    return found
+
+
+def work_queue_slots(connection: Connection, id: str) -> Json:
+    """Return how many slots of a queue are held and by which runs, at most 200 of them."""
+    path = f"/work_queues/{id}/concurrency_status"
+    found: Json = connection.post(path, {"limit": PAGE}, repeatable=True)
+    return found
+
+
 def workers(connection: Connection, pool: str, *, limit: int | None) -> list[Json]:
     """Return the workers of a pool, the last heard of first."""
     return list(pages(connection, f"{_pool(pool)}/workers/filter", {}, limit=limit))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from .tables import flow_runs, work_queues
 
@@ -43,3 +43,23 @@ def _by(connection: Connection, column: ColumnElement[str], ids: Collection[str]
         return {}
     rows = connection.execute(select(column, func.count()).where(column.in_(ids), *_LIVES).group_by(column))
     return {row[0]: row[1] for row in rows}
+
+
+_SHOWN = (_c.id, _c.name, _c.state_type, _c.state_name, _c.state_us, _c.start_us, _c.work_queue_id)
+
+
+def holders(
+    connection: Connection, queues: Collection[str], *, limit: int, offset: int = 0
+) -> list[RowMapping]:
+    """Return the runs that hold slots of queues, at most ``limit`` of each queue, the longest in its state first.
+
+    Walks ``ix_flow_runs_queue_slots``.
+    """
+    if not queues or limit == 0:
+        return []
+    place = (
+        func.row_number().over(partition_by=_c.work_queue_id, order_by=(_c.state_us, _c.id)).label("place")
+    )
+    live = select(*_SHOWN, place).where(_c.work_queue_id.in_(queues), *_LIVES).subquery()
+    wanted = select(live).where(live.c.place > offset, live.c.place <= offset + limit)
+    return list(connection.execute(wanted.order_by(live.c.state_us, live.c.id)).mappings())
