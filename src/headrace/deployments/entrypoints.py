@@ -74,9 +74,7 @@ def _name_of(flow: Any) -> str:
     fn = inspect.unwrap(flow.fn)
     name = str(fn.__qualname__)
     module = sys.modules.get(fn.__module__)
-    if "<" not in name and (
-        module is None or _held(module, name) in (flow, fn) or _is_same(_held(module, name), flow)
-    ):
+    if "<" not in name and (module is None or getattr(_held(module, name), "fn", None) is flow.fn):
         return name
     for other, value in vars(module).items() if module is not None else ():
         if value is flow:
@@ -94,7 +92,3 @@ def _held(module: Any, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part, None)
     return found
-
-
-def _is_same(held: Any, flow: Any) -> bool:
-    return getattr(held, "fn", None) is flow.fn

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from ..client.connection import Connection
@@ -175,7 +176,7 @@ def require_pool(connection: Connection, name: str) -> Json:
         DeploymentError: there is none of this name; the text lists those that there are.
     """
     try:
-        pool: Json = connection.get(f"/work_pools/{name}")
+        pool: Json = connection.get(f"/work_pools/{quote(name, safe='')}")
     except ObjectNotFound as error:
         known = ", ".join(each["name"] for each in connection.post("/work_pools/filter", {}, repeatable=True))
         there = f"There are: {known}." if known else "There is none yet."

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 from ..client.connection import Connection
 from ..client.waiting import Wait
@@ -20,6 +21,7 @@ from ..engine.recorded import RecordedFlowRun
 from ..engine.recorder import current_settings
 from ..engine.run import FlowRun, current_run, current_tags
 from ..errors import (
+    ApiError,
     DeploymentError,
     ObjectAlreadyExists,
     ObjectNotFound,
@@ -175,13 +177,14 @@ class _Request:
         try:
             path = f"/deployments/{deployment['id']}/create_flow_run"
             made = self._connection.post(path, body, repeatable=True)
-        except ObjectAlreadyExists as error:  # 409: the parameters do not fit, or the job variables
-            detail = str(error.body.get("detail", error) if isinstance(error.body, dict) else error)
-            kind = DeploymentError if "job variables" in detail else ParameterTypeError
-            raise kind(f"No run of deployment {self.name} was made: {detail.rstrip('.')}.") from error
         except ServerUnavailable:
             made = {"parent_task_run_id": placeholder}  # it may have been made: what stands for it stays
             raise
+        except ApiError as error:
+            refusal = _refusal(error, self.name)
+            if refusal is None:
+                raise
+            raise refusal from error
         finally:
             if placeholder is not None and made.get("parent_task_run_id") != placeholder:
                 self._connection.delete(f"/task_runs/{placeholder}")  # it stands for no run
@@ -189,7 +192,7 @@ class _Request:
 
     def _deployment(self) -> Json:
         text = str(self.name)
-        path = f"/deployments/{text}" if _is_id(text) else f"/deployments/name/{text}"
+        path = f"/deployments/{text}" if _is_id(text) else f"/deployments/name/{quote(text, safe='/')}"
         try:
             found: Json = self._connection.get(path)
         except ObjectNotFound as error:
@@ -241,6 +244,15 @@ class _Request:
                     return None
             time.sleep(pause)
             pause = min(pause * 2, 0.5)
+
+
+def _refusal(error: ApiError, name: Any) -> Exception | None:
+    """Return the error for what the server says does not fit; ``None`` for another one."""
+    detail = error.body.get("detail") if isinstance(error.body, dict) else None
+    if not isinstance(detail, str) or "Validation failed for" not in detail:
+        return None
+    kind = DeploymentError if "job variables" in detail.partition(":")[2][:60] else ParameterTypeError
+    return kind(f"No run of deployment {name} was made: {detail.rstrip('.')}.")
 
 
 def _tell_unlinked(caller: FlowRun) -> None:
