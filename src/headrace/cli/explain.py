@@ -50,9 +50,10 @@ _BLOCKS = {"traceback", "stack", "sampled_stack"}
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
     """Write ``label  value`` lines; what is empty is left out."""
-    for label, value in pairs:
-        if value:
-            click.echo(f"  {label:<{_LABEL_WIDTH}} {value}")
+    shown = [(label, value) for label, value in pairs if value]
+    width = max([_LABEL_WIDTH, *(len(label) for label, _ in shown)])
+    for label, value in shown:
+        click.echo(f"  {label:<{width}} {value}")
 
 
 def state_lines(run: Json) -> None:
