@@ -15,6 +15,7 @@ from . import (
     memory,
     page,
     peer,
+    scheduler,
     script,
     server_start,
     subflow,
@@ -23,7 +24,19 @@ from . import (
     task_submit,
 )
 
-ALL = (import_time, task_call, task_submit, subflow, script, server_start, ingest, log_lines, memory, listing)
+ALL = (
+    import_time,
+    task_call,
+    task_submit,
+    subflow,
+    script,
+    server_start,
+    ingest,
+    log_lines,
+    memory,
+    listing,
+    scheduler,
+)
 
 
 def main() -> int:
