@@ -26,6 +26,8 @@ def test_work_pools_and_queues_by_the_command_line(client: Client) -> None:
     assert (changed["is_paused"], changed["concurrency_limit"]) == (False, None)
 
     client.command("work-queue", "create", "fast", "--pool", "alpha", "--priority", "1", "--limit", "2")
+    assert "Slots: 0" in client.command("work-pool", "slots", "alpha")
+    assert "Slots: 0" in client.command("work-queue", "slots", "fast", "--pool", "alpha")
     client.command("work-queue", "pause", "fast", "--pool", "alpha")
     assert "fast (**)" in client.command("work-queue", "ls", "--pool", "alpha")
     client.command("work-queue", "resume", "fast", "--pool", "alpha")
