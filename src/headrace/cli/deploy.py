@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import deploy_questions, values
+from .deployment_run import job_variables
 from .exits import Misuse
 from .session import current
 
@@ -165,7 +166,7 @@ def _over(options: Json) -> Json:
     """Return what the options say of a deployment, under the names of the file."""
     document = options["document"]
     given = values.json_object(document, "--params") if document is not None else {}
-    variables = values.pairs(options["job_variables"], "--job-variable")
+    variables = job_variables(options["job_variables"])
     pool = {"name": options["pool"], "work_queue_name": options["queue"], "job_variables": variables or None}
     over = {
         "parameters": {**given, **values.pairs(options["parameters"], "--param")},

@@ -90,7 +90,7 @@ def _body(options: dict[str, Any], now: datetime) -> Json:
         "tags": list(options["tags"]),
     }
     if options["job_variables"]:
-        body["job_variables"] = _job_variables(options["job_variables"])
+        body["job_variables"] = job_variables(options["job_variables"])
     if options["flow_run_name"]:
         body["name"] = options["flow_run_name"]
     due = _due(options["start_in"], options["start_at"], now)
@@ -99,7 +99,7 @@ def _body(options: dict[str, Any], now: datetime) -> Json:
     return body
 
 
-def _job_variables(texts: tuple[str, ...]) -> Json:
+def job_variables(texts: tuple[str, ...]) -> Json:
     """Return job settings; an environment variable is text, also where it could be read as a number."""
     found = values.pairs(texts, "--job-variable")
     plain = (text.partition("=") for text in texts)

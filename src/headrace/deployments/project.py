@@ -64,7 +64,7 @@ class Entry:
         """Return it with other values over its own; parameters, and what belongs to the work pool, are merged."""
         merged = {**self.values, **values}
         for name in ("parameters", "work_pool"):
-            merged[name] = {**(self.values.get(name) or {}), **(values.get(name) or {})}
+            merged[name] = _merged(self.values.get(name), values.get(name))
         return replace(self, values={name: value for name, value in merged.items() if value != {}})
 
 
@@ -105,6 +105,15 @@ class Project:
         near = difflib.get_close_matches(pattern, names, n=2)
         hint = f" Did you mean {' or '.join(near)}?" if near else f" It has: {', '.join(names) or 'none'}."
         return f"{self.file or 'This folder'} has no deployment {pattern!r}.{hint}"
+
+
+def _merged(own: Json | None, over: Json | None) -> Json:
+    """Return a mapping over another; job variables are merged name by name."""
+    own, over = own or {}, over or {}
+    both = {**own, **over}
+    if own.get("job_variables") and over.get("job_variables"):
+        both["job_variables"] = {**own["job_variables"], **over["job_variables"]}
+    return both
 
 
 def find(folder: Path) -> Project:
