@@ -15,6 +15,7 @@ import msgspec
 from ..errors import FlowPauseTimeout, MissingContextError, Pause, RunInputError
 from ..model import entries
 from ..model.clock import iso
+from ..model.pauses import DESCRIPTION, RESPONSE, SCHEMA, input_key
 from . import logs, writing
 from .forms import Form
 from .run import FlowRun, Run, current_run
@@ -86,15 +87,13 @@ class Asked:
         """Write down what the run asks for; return the keys of that and of the answer at the server."""
         if self.form is None:
             return None
-        keys = {"schema": f"pause-{self.key}-schema", "response": f"pause-{self.key}-response"}
-        run, now = self.run, self.run.recorder.now()
-        told = [entries.Input(run.id, now, keys["schema"], self.form.schema)]
+        parts = {SCHEMA: self.form.schema}
         if self.form.description:
-            keys["description"] = f"pause-{self.key}-description"
-            text = msgspec.json.encode(self.form.description).decode()
-            told.append(entries.Input(run.id, now, keys["description"], text))
+            parts[DESCRIPTION] = msgspec.json.encode(self.form.description).decode()
+        run, now = self.run, self.run.recorder.now()
+        told = [entries.Input(run.id, now, input_key(self.key, part), text) for part, text in parts.items()]
         run.recorder.record(*told, keep=True)
-        return keys
+        return {part: input_key(self.key, part) for part in (*parts, RESPONSE)}
 
     def expires(self, now: int) -> str | None:
         """Return when nobody need answer any more, as ISO 8601."""

@@ -204,3 +204,25 @@ def test_a_run_keeps_nothing_for_another_one(api: Api, database: Database) -> No
     assert api.get(f"/flow_runs/{other}/input/{KEYS['schema']}").status_code == 404
     assert api.get(f"/flow_runs/{RUN}/input/{KEYS['schema']}").status_code == 200
     assert api.get(f"/journals/{JOURNAL}").json()["torn"] == 2
+
+
+def test_an_answer_is_known_when_the_history_forgot_its_question(api: Api, database: Database) -> None:
+    """A run of many tries drops states from the middle; the answers stay."""
+    journaled(database, running(1), asks_who(), paused(3, pause_key="who", run_input_keyset=KEYS))
+    api.post(f"/flow_runs/{RUN}/resume", json={"run_input": {"name": "Ada"}})
+    later = [
+        each
+        for number in range(120)
+        for each in (
+            running(9_000_000 + 2 * number),
+            entries.State(RUN, NOON_US + 9_000_001 + 2 * number, "SCHEDULED"),
+        )
+    ]
+    ship(api, database, *later)
+
+    with database.read() as connection:
+        row = flow_runs.row_of(connection, RUN)
+        assert row is not None
+        kept = dict(row) | {"history": None}
+        assert answered.pauses(connection, row) == {"who": {"name": "Ada"}}
+        assert answered.pauses(connection, kept) == {"who": {"name": "Ada"}}

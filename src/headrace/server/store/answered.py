@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
+from headrace.model.pauses import RESPONSE, input_key
+
 from . import history, inputs
 
 
@@ -26,4 +28,7 @@ def pauses(connection: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
             kept = (details.get("run_input_keyset") or {}).get("response")
             text = inputs.get(connection, row["id"], kept) if kept else None
             found[key] = msgspec.json.decode(text) if text else None
+    for key in keys - found.keys():  # its state is one of those that a long history does without
+        text = inputs.get(connection, row["id"], input_key(key, RESPONSE))
+        found[key] = msgspec.json.decode(text) if text else None
     return found
