@@ -27,7 +27,7 @@ def test_work_pools_and_queues_by_the_command_line(client: Client) -> None:
 
     client.command("work-queue", "create", "fast", "--pool", "alpha", "--priority", "1", "--limit", "2")
     assert "Slots: 0" in client.command("work-pool", "slots", "alpha")
-    assert "Slots: 0" in client.command("work-queue", "slots", "fast", "--pool", "alpha")
+    assert "0 / 2" in client.command("work-queue", "slots", "fast", "--pool", "alpha")
     client.command("work-queue", "pause", "fast", "--pool", "alpha")
     assert "fast (**)" in client.command("work-queue", "ls", "--pool", "alpha")
     client.command("work-queue", "resume", "fast", "--pool", "alpha")
