@@ -324,10 +324,9 @@ def suspend(run: str, timeout_s: float, output: str) -> int:
     }
     answer = calls.set_flow_run_state(session.connection, found["id"], state, who=who)
     resume = f"`headrace flow-run resume {found['id']}` lets it go on."
-    told = {
-        "PAUSED": f"is Suspended. {resume}",
-        "RUNNING": f"was asked to suspend: its process ends before its next task. {resume}",
-    }
+    asked = f"was asked to suspend: its process ends before its next task. {resume}"
+    # SCHEDULED: its process waits for its next try
+    told = {"PAUSED": f"is Suspended. {resume}", "RUNNING": asked, "SCHEDULED": asked}
     return _tell_answer(found, answer, output, "was not suspended", told)
 
 

@@ -111,7 +111,7 @@ def ship(journal: str | None) -> int:
     """
     # A way to the server, which reading journals needs not.
     from headrace.client.where import locate
-    from headrace.companion import open_port
+    from headrace.ports import open_port
     from headrace.supervisor.recover import recover
 
     settings = current().settings

@@ -22,7 +22,7 @@ def recover_first(settings: Settings) -> None:
     location = locate(settings)
     if location.kind == "network" or not Spool(settings.home_path).folders():
         return
-    from headrace.companion import open_port  # these two: needed only where something was left behind
+    from headrace.ports import open_port  # these two: needed only where something was left behind
     from headrace.supervisor.recover import recover
 
     port = open_port(settings, location)

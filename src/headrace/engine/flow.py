@@ -169,14 +169,14 @@ class Flow(Generic[P, R]):
         from .driver import drive  # with what it needs half of the engine: loaded by the first call
 
         drive(run)
-        _stop_runner(run)
+        stop_runner(run)
         return hand_over(run, return_state)
 
     async def _call_async(self, run: FlowRun, return_state: bool) -> Any:
         from .async_driver import drive_async  # asyncio is heavy, and sync programs need none
 
         await drive_async(run)
-        _stop_runner(run)
+        stop_runner(run)
         return hand_over(run, return_state)
 
     def _make_run(self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> FlowRun:
@@ -319,6 +319,14 @@ class Flow(Generic[P, R]):
             "on_running": self.on_running_hooks,
         }  # fmt: skip
 
+    def bound(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return parameters by name with the defaults of the rest.
+
+        Raises:
+            ParameterBindError: names that the flow does not take, or required ones that are missing.
+        """
+        return arguments.bind(self.signature, self.name, (), dict(parameters))
+
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return ``parameters`` coerced to the flow's type hints.
 
@@ -401,7 +409,8 @@ def patch_print() -> None:
     logs.patch_print()
 
 
-def _stop_runner(run: FlowRun) -> None:
+def stop_runner(run: FlowRun) -> None:
+    """Give the threads and processes of a flow run's task runner back."""
     if run.runner is not None:
         run.runner.stop()
 

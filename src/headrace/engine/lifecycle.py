@@ -35,7 +35,7 @@ def lifecycle(run: Run) -> Life:
     except Exception as error:  # a parameter that does not fit, a name template that raises
         run.error = error
         state = failure(run, error)
-    attempt = 0
+    attempt = run.tries_used if isinstance(run, FlowRun) else 0
     while state is None:
         attempt += 1
         yield Record(_running(run, attempt))

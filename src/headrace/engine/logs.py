@@ -174,9 +174,18 @@ def _write(run: Run, level: int, logger: str, text: str) -> None:
     )
 
 
+_console: Any = None
+
+
+def show_on(stream: Any) -> None:
+    """Show the logs of runs on ``stream`` instead of standard error."""
+    global _console
+    _console = stream
+
+
 def _show(run: Run, level: int, text: str) -> None:
     """Write a line to standard error, unless the user's own logging shows it already."""
-    stream: Any = sys.stderr  # None in a program without a console
+    stream: Any = _console or sys.stderr  # None in a program without a console
     if stream is None or not run.recorder.settings.logging_console or logging.root.handlers:
         return
     now = to_datetime(run.recorder.now()).astimezone()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     import logging
 
+    from ..model.orders import PlannedRun
     from .recorder import Recorder
 
 Hook = Callable[..., Any]
@@ -185,6 +186,7 @@ class FlowRun(Run):
         "looked_us",
         "parameters",
         "parent_task_run_id",
+        "planned",
         "root",
         "runner",
         "started",
@@ -223,6 +225,13 @@ class FlowRun(Run):
         self.root: FlowRun = parent.root if parent is not None else self
         self.started = self.finished = self.failed = 0
         """Task runs so far, for the progress line."""
+        self.planned: PlannedRun | None = None
+        """What a server planned and this process carries out; ``None`` for a call of the flow."""
+
+    @property
+    def tries_used(self) -> int:
+        """How many retries earlier attempts of it used."""
+        return self.planned.tries_used if self.planned is not None else 0
 
     @property
     def flow_run(self) -> FlowRun | None:

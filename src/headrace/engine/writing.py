@@ -115,6 +115,7 @@ def _flow_created(run: FlowRun) -> entries.FlowRun:
         retry_delay=run.retry_delay if not callable(run.retry_delay) else None,
         timeout=run.timeout,
         inputs=run.inputs,
+        planned=run.planned is not None,
     )
 
 

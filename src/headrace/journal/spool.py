@@ -8,6 +8,9 @@
         stacks                   what faulthandler wrote
         commands                 what the supervisor asks of the process, read on SIGTERM
         reserve                  disk space kept back for the last states
+        run.json                 what a worker told the process to do
+        output                   what a worker's run wrote to standard output and error
+        sample                   where a worker's run stood when it last looked
     HOME/journals/<journal id>/  journals that the server has whole
 """
 
@@ -21,7 +24,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from ..model.entries import Open
+from ..model.orders import FILE as ORDER_FILE
+from ..model.orders import Order, decode_order, encode_order
 from .reader import read_header
 
 
@@ -58,6 +65,33 @@ class Folder(NamedTuple):
     def request(self, action: str, run: str) -> Path:
         """JSON that asks a run to ``suspend`` or to ``resume``; the run process looks for it."""
         return self.path / f"{action}-{run}.json"
+
+    @property
+    def output(self) -> Path:
+        """What a worker's run wrote to standard output and error."""
+        return self.path / "output"
+
+    @property
+    def code(self) -> Path:
+        """Where what pull steps bring is put; it goes with the run."""
+        return self.path.parent.parent / "code" / self.id
+
+    def drop_code(self) -> None:
+        """Delete what pull steps brought."""
+        if self.code.exists():
+            _remove(Folder(self.code))
+
+    def order(self) -> Order | None:
+        """Return what a worker told the process to do; ``None`` for a script."""
+        try:
+            return decode_order((self.path / ORDER_FILE).read_bytes())
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def write_order(self, order: Order) -> None:
+        """Write down what the process is to do, for it and its supervisors."""
+        with open(self.path / ORDER_FILE, "wb", opener=_private) as file:  # pathlib takes no opener
+            file.write(encode_order(order))
 
     @property
     def reserve(self) -> Path:
@@ -138,7 +172,7 @@ class Spool:
             _remove(folder)
             return
         folder.path.replace(target)
-        for name in ("reserve", "commands"):
+        for name in ("reserve", "commands", "output", "output.at", "sample", ORDER_FILE):
             (target / name).unlink(missing_ok=True)
         for request in (*target.glob("resume-*"), *target.glob("suspend-*")):
             request.unlink(missing_ok=True)
@@ -196,6 +230,10 @@ def is_supervised(folder: Folder) -> bool:
         return True
     lock.release()
     return False
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _remove(folder: Folder) -> None:

@@ -141,6 +141,7 @@ class Input(msgspec.Struct, tag="input", tag_field="k", omit_defaults=True):
     run: str
     t: int
     key: str
+    """The name under which the server keeps it."""
     value: str
     """JSON text."""
 

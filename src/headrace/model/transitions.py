@@ -45,6 +45,7 @@ EDGES: tuple[Edge, ...] = (
     Edge(S.PAUSED, "resume", S.RUNNING, "somebody let it go on"),
     Edge(S.PAUSED, "ask again", S.PAUSED, "what it was told did not fit"),
     Edge(S.PAUSED, "cancel", S.CANCELLED, "somebody asked that it end"),
+    Edge(S.PAUSED, "fail", S.FAILED, "its timeout_seconds passed while it waited"),
     Edge(S.PAUSED, "crash", S.CRASHED, "its process died while it waited"),
     Edge(S.CANCELLING, "cancel", S.CANCELLED, "it ended as asked, or was killed after its grace time"),
     Edge(S.CANCELLING, "complete", S.COMPLETED, "it returned before it heard"),

@@ -41,6 +41,8 @@ class OpenRuns:
         """Whether a supervisor took the journal over."""
         self.exited = False
         """Whether the journal is closed."""
+        self.begun = False
+        """Whether there was a flow run."""
 
     def feed(self, data: bytes) -> None:
         """Take the next whole lines."""
@@ -79,6 +81,7 @@ class OpenRuns:
         self.started.pop(run, None)
 
     def _flow_made(self, run: str, data: bytes, start: int) -> None:
+        self.begun = True
         self.flows[run] = True
         line = data[start : data.find(b"\n", start)]
         if b'"timeout":' in line:
@@ -103,6 +106,17 @@ def last_output(path: Path, lines: int = 20) -> list[str]:
     found = [entry.message for _, entry in split(data) if isinstance(entry, entries.Log)]
     told = [line for message in found[-lines:] for line in message.splitlines()][-lines:]
     return [line if len(line) <= 500 else line[:500] + "..." for line in told]
+
+
+_FACT_TIME = re.compile(rb'^\{"k":"(?:state|task|flow|log)".*?"t":(\d+)', re.MULTILINE)
+
+
+def last_fact(path: Path) -> int | None:
+    """Return the time of the last record that a process itself wrote, as far as the journal's end shows one."""
+    size = path.stat().st_size
+    data = read_whole(path, 0, 1 << 20) if size <= 1 << 20 else path.read_bytes()[-(1 << 20) :]
+    times = _FACT_TIME.findall(data)
+    return int(times[-1]) if times else None
 
 
 def names_of(path: Path, runs: list[str], limit: int = 20) -> list[str]:

@@ -36,6 +36,11 @@ def below(root: int) -> list[int]:
     return found
 
 
+def below_self() -> list[int]:
+    """Return the pids of all that this process started or that was left to it."""
+    return below(os.getpid())
+
+
 def _children(pid: int) -> list[int]:
     """Return the pids of a process's children, whichever of its threads started them."""
     found: list[int] = []

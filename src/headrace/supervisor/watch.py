@@ -122,6 +122,24 @@ class Watched:
         return None
 
 
+class Child(Watched):
+    """A process that is our own child: its exit status is ours to wait for."""
+
+    def _read_status(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            _, self._status = os.waitpid(self.pid, 0)
+
+
+def reap_others(spare: int) -> None:
+    """Wait for children that have ended, but for one: orphans of a run are ours, and would be zombies for ever."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None or found.si_pid == spare:
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)
+
+
 def _status_of_zombie(pid: int) -> int | None:
     """Return the wait status of a process that has ended and has not been reaped, if we may see it."""
     if sys.platform != "linux":

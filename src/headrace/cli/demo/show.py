@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import click
 
+from headrace.connect import connect
+
 from ...client import calls
 from ...client.calls import Json
 from ...errors import HeadraceError
 from ...settings import Settings
-from headrace.connect import connect
 from ..flow_run import write_run_table
 from ..output import duration
 from .parts import conflict, kill, outage, packages

@@ -47,7 +47,7 @@ async def claim_of_pool(request: Request, name: str, body: PoolClaim) -> Respons
         raise no_pool(name)
     queues = None if body.work_queue_names is None else tuple(body.work_queue_names)
     asker = claims.Asker(str(body.worker_id), body.worker_name, pool["id"], queues, (), body.limit)
-    return await _answer(at, _Poll(asker, tuple(map(str, body.have)), body.wait, pool))
+    return await _answer(request, at, _Poll(asker, tuple(map(str, body.have)), body.wait, pool))
 
 
 @router.post("/deployments/claim", response_model=ClaimsResponse)
@@ -55,7 +55,7 @@ async def claim_of_deployments(request: Request, body: DeploymentClaim) -> Respo
     """Give due runs of deployments to the process that serves them, waiting up to ``wait`` seconds for one."""
     served = tuple(map(str, body.deployment_ids))
     asker = claims.Asker(str(body.worker_id), body.worker_name, None, None, served, body.limit)
-    return await _answer(context(request), _Poll(asker, tuple(map(str, body.have)), body.wait, {}))
+    return await _answer(request, context(request), _Poll(asker, tuple(map(str, body.have)), body.wait, {}))
 
 
 def _pool(at: Context, name: str) -> dict[str, Any] | None:
@@ -64,7 +64,7 @@ def _pool(at: Context, name: str) -> dict[str, Any] | None:
         return None if row is None else dict(row)
 
 
-async def _answer(at: Context, poll: _Poll) -> Response:
+async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(poll.wait, LONGEST_WAIT_S)
     for journal in poll.have:
@@ -74,6 +74,8 @@ async def _answer(at: Context, poll: _Poll) -> Response:
     with at.openings.waiting(*look.places) as bell:
         while True:
             bell.clear()
+            if await request.is_disconnected():
+                return _claims(poll, [])  # nobody would start what is taken now
             if not given:
                 look, given = await run_in_threadpool(_try, at, poll)
             left = deadline - loop.time()

@@ -185,7 +185,8 @@ def flow_facts(row: Row, state: StateRow | None) -> Facts:
         retry_delays=delay,
         pause_keys=frozenset(policy["pause_keys"] or ()),
         has_deployment=row["deployment_id"] is not None,
-        has_process=journaled or row["infrastructure_pid"] is not None,
+        # where a journal tells, a process of an earlier attempt counts for nothing
+        has_process=journaled or (row["infrastructure_pid"] is not None and row["journal_id"] is None),
         is_subflow=row["parent_task_run_id"] is not None,
         keeps_journal=journaled,
         suspended=_is_suspended(row, state),

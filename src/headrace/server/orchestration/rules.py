@@ -200,16 +200,15 @@ def _suspend_in_process(ask: Ask) -> Answer:
     # SCHEDULED is a retry for which the process waits itself
     if state is None or state.type not in ("RUNNING", "SCHEDULED"):
         return _reject("Only a run that is running can be suspended.")
-    refusal = _cannot_suspend(ask)
-    return refusal if refusal is not None else Answer("ACCEPT", command="suspend")
+    if ask.facts.has_deployment:  # then it has a process of its own, whichever run it is shown below
+        return Answer("ACCEPT", command="suspend")
+    return _cannot_suspend(ask)
 
 
-def _cannot_suspend(ask: Ask) -> Answer | None:
+def _cannot_suspend(ask: Ask) -> Answer:
     if ask.facts.is_subflow:
         return _abort("A subflow cannot be suspended: its process belongs to its parent.")
-    if not ask.facts.has_deployment:
-        return _abort("A run without a deployment cannot be suspended: nobody would start it again.")
-    return None
+    return _abort("A run without a deployment cannot be suspended: nobody would start it again.")
 
 
 def _resume_in_process(ask: Ask) -> Answer:
@@ -285,9 +284,8 @@ def _pause(ask: Ask) -> Answer | None:
     if ask.facts.state is None or ask.facts.state.type != "RUNNING":
         return _reject("Only a run that is running can be paused.")
     if ask.proposal.details.get("pause_reschedule"):
-        refusal = _cannot_suspend(ask)
-        if refusal is not None:
-            return refusal
+        if ask.facts.is_subflow or not ask.facts.has_deployment:
+            return _cannot_suspend(ask)
     key = ask.proposal.details.get("pause_key")
     if key is None:
         return None

@@ -1,0 +1,309 @@
+"""A worker: asks for runs, has each started, and holds nothing else.
+
+It can be killed, restarted or upgraded while its runs go on: each has a supervisor of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from ..errors import HeadraceError, LaunchError, ServerUnavailable
+from ..journal.reader import iterate
+from ..journal.spool import Folder, Spool, is_alive, owner_of, try_lock
+from ..model import entries
+from ..model.orders import Claim, Claims
+from ..model.states import DEFAULT_NAME
+from ..settings import Settings
+from . import stillborn
+from .job import order_of
+from .launcher import Launcher
+from .launchers.process import environment
+from .live import Live, LiveRuns, left_running
+from .source import Patience, Source
+
+POLL_S = 25.0
+"""How long a poll waits at the server; under the idle limits of the usual proxies."""
+
+_AT_ONCE = 100
+_FULL_S = 20.0
+"""How often a worker that takes no more gives a sign of life."""
+
+_RECOVER_S = 15.0
+_STATE_S = 2.0
+"""How long after a run's end its state is looked for in the journal, to be told."""
+
+_REFUSED_S = 10.0
+
+
+class Worker:
+    """Carries out the runs of a source.
+
+    ``limit`` is how many may live at once (``None``: any number); ``drain_s`` how long, after :meth:`stop`, runs may
+    take before they are ended (``None``: they go on without this process); ``beat`` is called with whether the server
+    answered, each time the worker has asked it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        launcher: Launcher,
+        *,
+        name: str,
+        limit: int | None = None,
+        drain_s: float | None = None,
+        run_once: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        beat: Callable[[bool | None], None] = lambda _: None,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._spool = Spool(settings.home_path)
+        self._source = source
+        self._launcher = launcher
+        self._limit = limit
+        self._drain_s = drain_s
+        self._run_once = run_once
+        self._say = say
+        self._beat = beat
+        self._id = str(uuid.uuid4())
+        self._live = LiveRuns()
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
+        self._stopping = threading.Event()
+        self._asked_all = threading.Event()
+        self._telling: list[tuple[float, Live]] = []
+        self._recovered = 0.0
+        self._recovery: subprocess.Popen[bytes] | None = None
+
+    def __len__(self) -> int:
+        """Return how many runs live."""
+        with self._lock:
+            return len(self._live)
+
+    def run(self) -> None:
+        """Work until :meth:`stop` is called, or, with ``run_once``, until what was due has ended."""
+        for live in left_running(self._spool, self.name):
+            self._live.given(live.folder.id)
+            self._live.add(live)
+            self._say(f"Found flow run {live.order.claim.run.name!r} running: an earlier worker started it.")
+        asking = threading.Thread(target=self._ask, name="headrace-ask", daemon=True)
+        asking.start()
+        while not self._is_over():
+            self._turn()
+        self._source.break_off()
+        asking.join(timeout=5.0)
+        if self._stopping.is_set():
+            self._take_lost()
+            self._drain()
+        self._tell_ends(all_now=True)
+        self._source.close()
+
+    def stop(self) -> None:
+        """Take no more runs; any thread and any signal handler may call it."""
+        self._stopping.set()
+        self._live.wake()
+
+    # -- the loop
+
+    def _is_over(self) -> bool:
+        if self._stopping.is_set():
+            return True
+        with self._lock:
+            return self._run_once and self._asked_all.is_set() and not self._live and not self._telling
+
+    def _turn(self) -> None:
+        self._live.wait(0.1 if self._telling else 1.0)
+        with self._room:
+            ended = self._live.ended()
+            if ended:
+                self._room.notify_all()
+        self._telling += [(time.monotonic(), live) for live in ended]
+        self._tell_ends()
+        self._recover()
+
+    def _tell_ends(self, *, all_now: bool = False) -> None:
+        waiting = []
+        for ended_at, live in self._telling:
+            state = _end_of(self._spool, live)
+            if state is None and not all_now and time.monotonic() < ended_at + _STATE_S:
+                waiting.append((ended_at, live))
+                continue
+            took = ended_at - live.since
+            run = live.order.claim.run
+            self._say(
+                f"Flow run {run.name!r} ended as {state or 'its supervisor will tell'} after {took:.1f} s."
+            )
+        self._telling = waiting
+
+    def _recover(self) -> None:
+        """Have the journals shipped that were left behind on this host: by a reboot, or with their supervisors killed."""
+        if self._recovery is not None and self._recovery.poll() is None:
+            return
+        now = time.monotonic()
+        if self._recovered and now < self._recovered + _RECOVER_S:
+            return
+        self._recovered = now
+        if not any(_is_left_behind(folder) for folder in self._spool.folders()):
+            return
+        self._recovery = subprocess.Popen(
+            [sys.executable, "-m", "headrace.companion", "--recover"],
+            env=environment(self._settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    # -- asking for runs
+
+    def _ask(self) -> None:
+        patience = Patience()
+        while not self._stopping.is_set():
+            try:
+                claims = self._claim()
+            except ServerUnavailable as error:
+                self._failed(patience, str(error), None)
+            except HeadraceError as error:
+                self._failed(patience, f"The server refuses: {error}", _REFUSED_S)
+            except Exception as error:  # noqa: BLE001  # a worker outlives whatever it met
+                if not self._stopping.is_set():
+                    self._failed(patience, f"Asking for runs met {type(error).__name__}: {error}", None)
+            else:
+                if patience.worked():
+                    self._say("The server answers again.")
+                self._beat(True)
+                self._start_all(claims)
+                if self._run_once:
+                    break
+        self._asked_all.set()
+        self._live.wake()
+
+    def _failed(self, patience: Patience, what: str, pause: float | None) -> None:
+        first = not patience.worked()
+        seconds = patience.failed()
+        if first and not self._stopping.is_set():
+            self._say(f"{what} Runs go on; asking again until it answers.")
+        self._beat(False)
+        self._stopping.wait(pause if pause is not None else max(seconds, 0.5))
+
+    def _claim(self) -> Claims:
+        with self._room:
+            room = self._free()
+            if room <= 0:
+                self._room.wait(_FULL_S)
+                room = self._free()
+            have = self._live.have()
+        wait = POLL_S if room > 0 and not self._run_once else 0.0
+        return self._source.claim(self._body(room, wait, have))
+
+    def _body(self, limit: int, wait: float, have: list[str]) -> dict[str, object]:
+        return {"worker_id": self._id, "worker_name": self.name, "limit": limit, "wait": wait, "have": have}
+
+    def _free(self) -> int:
+        return min(_AT_ONCE, self._limit - len(self._live)) if self._limit is not None else _AT_ONCE
+
+    def _take_lost(self) -> None:
+        """Start what was given to us by an answer that we broke off: it is ours, and nobody else's."""
+        with contextlib.suppress(HeadraceError):
+            with self._lock:
+                have = self._live.have()
+            self._start_all(self._source.claim(self._body(0, 0.0, have)))
+
+    # -- starting
+
+    def _start_all(self, claims: Claims) -> None:
+        for claim in claims.claims:
+            with self._lock:
+                new = self._live.given(claim.journal)
+            if new:
+                self._start(claim, claims)
+
+    def _start(self, claim: Claim, claims: Claims) -> None:
+        order = order_of(claim, claims.template, self.name, os.environ)
+        folder = self._spool.create(claim.journal)
+        folder.write_order(order)
+        again = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
+        try:
+            running = self._launcher.start(order, folder)
+        except LaunchError as error:
+            self._say(f"Flow run {claim.run.name!r} could not be started: {error}")
+            if not folder.journal.exists():
+                stillborn.write(folder, order, str(error))
+            self._recovered = 0.0
+            return
+        self._say(
+            f"Flow run {claim.run.name!r} of flow {claim.run.flow_name!r} started{again}: {running.identity}."
+        )
+        with self._lock:
+            self._live.add(Live(order, folder, running, time.monotonic()))
+
+    # -- the end
+
+    def _drain(self) -> None:
+        with self._lock:
+            going_on = self._live.all()
+        if not going_on:
+            self._say("Stopped; no runs go on.")
+            return
+        if self._drain_s is None:
+            self._say(
+                f"Stopped; {len(going_on)} run{'s' if len(going_on) > 1 else ''} go on under their own supervisors. "
+                "`headrace flow-run ls --state running` shows them."
+            )
+            return
+        self._say(f"Stopping: {len(going_on)} runs have {self._drain_s:g} s to end.")
+        self._wait_for_ends(self._drain_s)
+        with self._lock:
+            left = self._live.all()
+        for live in left:
+            self._say(f"Flow run {live.order.claim.run.name!r} is ended: the worker is drained.")
+            live.running.stop(self._settings.grace_seconds)
+        longest = max([_grace(live, self._settings) for live in left], default=0.0)
+        self._wait_for_ends(longest + 5.0)
+
+    def _wait_for_ends(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while len(self) and (left := until - time.monotonic()) > 0:
+            self._live.wait(min(left, 1.0))
+            with self._lock:
+                self._telling += [(time.monotonic(), live) for live in self._live.ended()]
+            self._tell_ends()
+
+
+def _grace(live: Live, settings: Settings) -> float:
+    own = live.order.job.grace_seconds
+    return own if own is not None else float(settings.grace_seconds)
+
+
+def _end_of(spool: Spool, live: Live) -> str | None:
+    """Return the state's name with which a run ended, ``None`` before its journal says so."""
+    run = live.order.claim.run.id
+    for folder in (live.folder, Folder(spool.shipped / live.folder.id)):
+        with contextlib.suppress(OSError):
+            last = None
+            for _, entry in iterate(folder.journal):
+                if isinstance(entry, (entries.State, entries.Verdict)) and entry.run == run:
+                    last = entry
+                if isinstance(entry, entries.Exit) and last is None:
+                    return "nothing"
+            if last is not None and (last.type != "RUNNING" and last.type != "PENDING"):
+                return last.name or DEFAULT_NAME[last.type]
+    return None
+
+
+def _is_left_behind(folder: Folder) -> bool:
+    """Say whether nobody looks after a journal whose process has ended."""
+    lock = try_lock(folder)
+    if lock is None:
+        return False
+    lock.release()
+    header = owner_of(folder)
+    return header is not None and not is_alive(header)

@@ -1,0 +1,54 @@
+"""Processes as the place where runs are started keep what every such place has to keep."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.client.connection import Connection
+from headrace.journal.reader import iterate
+from headrace.model import entries
+from headrace.settings import load
+from headrace.testing.launchers import Bench, LauncherSuite, Started
+from headrace.worker.launchers.process import ProcessLauncher
+from tests.verdicts.server import Server
+
+LEASE_S = 5.0
+"""Short, for what nobody is left to tell; long enough that twenty starts at once are not presumed lost."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server."""
+    started = Server(tmp_path_factory.mktemp("server"), lease_s=LEASE_S).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def bench(server: Server, tmp_path: Path) -> Iterator[Bench]:
+    """Launchers of processes whose runs speak to it."""
+    settings = load({"HEADRACE_HOME": str(tmp_path), "HEADRACE_API_URL": server.url})
+    with Connection(settings, server.url) as connection:
+        made = Bench(connection, lambda: ProcessLauncher(settings), destroy, tmp_path)
+        yield made
+        made.close()
+
+
+def destroy(run: Started) -> None:
+    """Kill supervisor and run as when the power goes."""
+    told = [entry for _, entry in iterate(run.folder.journal)]
+    supervisors = [entry.pid for entry in told if isinstance(entry, entries.Adopted)]
+    owners = [entry.pid for entry in told if isinstance(entry, entries.Open)]
+    for pid in [*supervisors, *owners]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class TestProcessLauncher(LauncherSuite):
+    """Runs as processes of this machine."""
