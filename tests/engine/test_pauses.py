@@ -24,7 +24,7 @@ from headrace import (
     task,
 )
 from headrace.engine.driver import drive
-from headrace.errors import FlowPauseTimeout, MissingContextError, Pause, PausedRun
+from headrace.errors import FlowPauseTimeout, FlowRunTimeout, MissingContextError, Pause, PausedRun
 from headrace.input import RunInput
 from headrace.journal.reader import iterate
 from headrace.journal.spool import Spool
@@ -333,6 +333,18 @@ def test_what_makes_no_sense_is_refused_before_the_run_pauses(
     with pytest.raises((TypeError, ValueError), match=message):
         pauses()
     assert "Paused" not in steps(ran.flow_runs()[0])
+
+
+def test_the_flows_own_timeout_counts_on_while_it_waits(ran: Harness) -> None:
+    """It is TimedOut, and the pause is over."""
+
+    @flow(timeout_seconds=0.2)
+    def waits() -> None:
+        pause_flow_run()
+
+    with pytest.raises(FlowRunTimeout):
+        waits()
+    assert steps(ran.flow_runs()[0]) == ["Pending", "Running", "Paused", "TimedOut"]
 
 
 # -- suspend

@@ -226,3 +226,15 @@ def test_an_answer_is_known_when_the_history_forgot_its_question(api: Api, datab
         kept = dict(row) | {"history": None}
         assert answered.pauses(connection, row) == {"who": {"name": "Ada"}}
         assert answered.pauses(connection, kept) == {"who": {"name": "Ada"}}
+
+
+def test_a_run_that_is_to_go_on_is_cancelled_before_it_does(api: Api, database: Database) -> None:
+    """Whatever its earlier attempt told of its process: that one is gone."""
+    journaled(database, running(1), suspended(pause_key="0"))
+    deploy(database)
+    api.patch(f"/flow_runs/{RUN}", json={"infrastructure_pid": "host:7"})
+    assert status_of(api.post(f"/flow_runs/{RUN}/resume")) == (201, "ACCEPT")
+    answer = api.propose("flow_runs", RUN, "CANCELLING")
+
+    assert status_of(answer) == (201, "REJECT")
+    assert api.state_of(RUN) == ("CANCELLED", "Cancelled")

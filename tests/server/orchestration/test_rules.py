@@ -223,10 +223,17 @@ ROWS: list[tuple[str, Facts, Proposal, str, tuple[str, str] | None]] = [
         None,
     ),
     (
-        "a subflow's journal is asked to suspend",
-        facts("RUNNING", keeps_journal=True, has_deployment=True, is_subflow=True),
+        "a subflow in its parent's journal is asked to suspend",
+        facts("RUNNING", keeps_journal=True, is_subflow=True),
         ask("PAUSED", "Suspended"),
         "ABORT",
+        None,
+    ),
+    (
+        "a deployment's run below another run is asked to suspend",
+        facts("RUNNING", keeps_journal=True, has_deployment=True, is_subflow=True),
+        ask("PAUSED", "Suspended"),
+        "ACCEPT",
         None,
     ),
     (

@@ -283,9 +283,9 @@ def _retry_needs_deployment(ask: Ask) -> Answer | None:
 def _pause(ask: Ask) -> Answer | None:
     if ask.facts.state is None or ask.facts.state.type != "RUNNING":
         return _reject("Only a run that is running can be paused.")
-    if ask.proposal.details.get("pause_reschedule"):
-        if ask.facts.is_subflow or not ask.facts.has_deployment:
-            return _cannot_suspend(ask)
+    leaves = bool(ask.proposal.details.get("pause_reschedule"))
+    if leaves and (ask.facts.is_subflow or not ask.facts.has_deployment):
+        return _cannot_suspend(ask)
     key = ask.proposal.details.get("pause_key")
     if key is None:
         return None
