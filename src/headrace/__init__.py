@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from . import runtime as runtime
     from .context import tags as tags
     from .deployments.deploying import deploy as deploy
+    from .deployments.serving import aserve as aserve
+    from .deployments.serving import serve as serve
     from .engine.annotations import allow_failure as allow_failure
     from .engine.annotations import unmapped as unmapped
     from .engine.flow import Flow as Flow
@@ -34,6 +36,7 @@ _HOME = {
     "allow_failure": "engine.annotations",
     "apause_flow_run": "flow_runs",
     "aresume_flow_run": "flow_runs",
+    "aserve": "deployments.serving",
     "asuspend_flow_run": "flow_runs",
     "deploy": "deployments.deploying",
     "flow": "engine.flow",
@@ -41,6 +44,7 @@ _HOME = {
     "pause_flow_run": "flow_runs",
     "resume_flow_run": "flow_runs",
     "runtime": "",
+    "serve": "deployments.serving",
     "suspend_flow_run": "flow_runs",
     "tags": "context",
     "task": "engine.task",

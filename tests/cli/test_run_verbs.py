@@ -95,6 +95,25 @@ def test_a_run_is_suspended_and_resumed(place: Place, inside: Headrace) -> None:
     assert state_of(inside, run) == ("SCHEDULED", "Resuming")
 
 
+def test_a_run_of_a_worker_suspends_itself_when_it_is_asked(place: Place, inside: Headrace) -> None:
+    """Its process is told, and ends; resumed, a worker gets the run as another attempt."""
+    attempt = begun(place, inside)
+    asked = inside("flow-run", "suspend", attempt.run)
+    commands = [command.action for command in attempt.commands()]
+    attempt.ends("PAUSED", name="Suspended", details={"pause_reschedule": True, "pause_key": "0"})
+    suspended = state_of(inside, attempt.run)
+    held = inside("work-pool", "slots", place.pool, "-o", "json").json["active_slots"]
+    resumed = inside("flow-run", "resume", attempt.run)
+    (again,) = place.worker().claims()
+
+    assert (asked.code, resumed.code) == (0, 0), asked.err + resumed.err
+    assert "was asked to suspend" in asked.out
+    assert commands == ["suspend"]
+    assert (suspended, held) == (("PAUSED", "Suspended"), 0)
+    assert "is Resuming" in resumed.out
+    assert (again.run, again.claim["attempt"]) == (attempt.run, 2)
+
+
 def test_what_a_run_waits_for_is_given_with_resume(place: Place, inside: Headrace) -> None:
     """As JSON; what its schema does not take is refused by name, and the run goes on waiting."""
     run = foreign(place, inside)

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.client.connection import Connection
 from headrace.client.journals import HttpJournals
+from headrace.client.port import Command
 from headrace.model import entries
 from headrace.model.entries import encode
 from headrace.model.ids import IdFactory
@@ -49,15 +50,19 @@ class Attempt:
         """The process writes a line in its log."""
         self._write(entries.Log(_now_us(), 20, "headrace.flow_runs", message, self.run))
 
-    def ends(self, type: str = "COMPLETED", message: str | None = None) -> None:
-        """The run ends, and its process with it."""
-        self.becomes(type, message=message)
+    def ends(self, type: str = "COMPLETED", **fields: Any) -> None:
+        """The run's last state is written, and its process ends."""
+        self.becomes(type, **fields)
         self._write(entries.Exit(_now_us(), code=0))
 
     def is_killed(self) -> None:
         """The process is killed, and its supervisor says so."""
         killed = entries.Verdict(self.run, _now_us(), "CRASHED", "Crashed", "Killed by SIGKILL.")
         self._write(killed, entries.Exit(_now_us(), signal=9))
+
+    def commands(self) -> list[Command]:
+        """Return what the server asks of the process."""
+        return self._journals.commands(self.claim["journal"], after=0, wait=0)
 
     def _write(self, *records: entries.Entry) -> None:
         data = b"".join(encode(record) + b"\n" for record in records)

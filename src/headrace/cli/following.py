@@ -61,10 +61,7 @@ def next_look(run: Json, pace: Pace = Pace()) -> Json:  # noqa: B008  # a consta
     time.sleep(max(left, 0.0))
     # The run and its supervisor may both be killed while somebody watches: then nobody else would tell its end.
     session.look_again()
-    try:
-        return calls.flow_run(session.connection, run["id"])
-    except ObjectNotFound as error:
-        raise Refusal(f"Flow run {run['id']} was deleted while it was watched.") from error
+    return _read(run)
 
 
 def to_the_end(run: Json, tell: Callable[[Json], None], pace: Pace = Pace()) -> Json:  # noqa: B008  # as above
@@ -84,10 +81,17 @@ class States:
 
     def take(self, run: Json) -> list[Json]:
         """Return what is new, in its order."""
-        states = run.get("state_history") or ([run["state"]] if run.get("state") else [])
-        new = [entry for entry in states if entry["id"] not in self._told]
+        new = self._new(run)
         self._told.update(entry["id"] for entry in new)
         return new
+
+    def has_new(self, run: Json) -> bool:
+        """Say whether there is something to take."""
+        return bool(self._new(run))
+
+    def _new(self, run: Json) -> list[Json]:
+        states = run.get("state_history") or ([run["state"]] if run.get("state") else [])
+        return [entry for entry in states if entry["id"] not in self._told]
 
 
 class Lines:
@@ -152,9 +156,30 @@ def states_and_lines(run: Json, pace: Pace) -> Json:
     lines = Lines(current().connection, {"flow_run_id": {"any_": [run["id"]]}})
 
     def tell(run: Json) -> None:
-        found = [(_when(entry), explain.state_line(entry)) for entry in states.take(run)]
-        found += [(_when(line), log_line(line)) for line in lines.take()]
+        found = [(_when(entry), text) for entry, text in _news(run, states, lines)]
         for _, text in sorted(found, key=itemgetter(0)):
             click.echo(text)
 
     return to_the_end(run, tell, pace)
+
+
+def _news(run: Json, states: States, lines: Lines) -> Iterator[tuple[Json, str]]:
+    """Yield states and lines that belong together: before each line every state that it follows, and the reverse."""
+    while True:
+        new = states.take(run)
+        yield from ((entry, explain.state_line(entry)) for entry in new)
+        said = list(lines.take())
+        yield from ((line, log_line(line)) for line in said)
+        if not said:
+            return
+        # The lines were read after the states, so some may follow a state that is not known yet.
+        run = _read(run)
+        if not states.has_new(run):
+            return
+
+
+def _read(run: Json) -> Json:
+    try:
+        return calls.flow_run(current().connection, run["id"])
+    except ObjectNotFound as error:
+        raise Refusal(f"Flow run {run['id']} was deleted while it was watched.") from error

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .runner import RunnerDeployment as RunnerDeployment
     from .running import arun_deployment as arun_deployment
     from .running import run_deployment as run_deployment
+    from .serving import aserve as aserve
+    from .serving import serve as serve
     from .storage import GitRepository as GitRepository
     from .storage import LocalStorage as LocalStorage
 
@@ -22,8 +24,10 @@ _HOME = {
     "RunnerDeployment": "runner",
     "adeploy": "deploying",
     "arun_deployment": "running",
+    "aserve": "serving",
     "deploy": "deploying",
     "run_deployment": "running",
+    "serve": "serving",
 }
 __all__ = sorted(_HOME)
 

@@ -280,6 +280,31 @@ class Flow(Generic[P, R]):
 
         return await asyncio.to_thread(self.deploy, name, **options)
 
+    def serve(
+        self,
+        name: str | None = None,
+        limit: int | None = None,
+        pause_on_shutdown: bool = True,
+        print_starting_message: bool = True,
+        webserver: bool = False,
+        global_limit: Any = None,
+        **options: Unpack[DeploymentOptions],
+    ) -> None:
+        """Have a deployment of this flow kept, and carry out its runs until told to stop (in async code: await it).
+
+        ``limit``: how many runs may go on at once in this process's care; ``global_limit``: anywhere. The options are
+        those of :meth:`to_deployment`; without a name it is the flow's. See :func:`headrace.serve`.
+        """
+        return _door("deployments.serving").serve_flow(  # type: ignore[no-any-return]  # what async code awaits
+            self, name, limit=limit, global_limit=global_limit, pause_on_shutdown=pause_on_shutdown,
+            print_starting_message=print_starting_message, webserver=webserver, **options,
+        )  # fmt: skip
+
+    async def aserve(self, name: str | None = None, **options: Any) -> None:
+        """As :meth:`serve`, for async code; cancelling it stops it."""
+        waiting: Any = self.serve(name, **options)  # type: ignore[func-returns-value]  # in async code something to await
+        await waiting
+
     @staticmethod
     def from_source(source: Any, entrypoint: str) -> Flow[Any, Any]:
         """Return the flow at ``file.py:function`` of a folder or git repository; its deployments fetch it from there.

@@ -98,10 +98,9 @@ class Worker:
         asking.start()
         while not self._is_over():
             self._turn()
-        self._source.break_off()
-        asking.join(timeout=5.0)
         if self._stopping.is_set():
-            self._take_lost()
+            self._take_lost()  # and has the server answer the poll that waits
+            asking.join(timeout=5.0)
             self._drain()
         self._tell_ends(all_now=True)
         self._source.close()

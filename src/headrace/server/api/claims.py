@@ -28,6 +28,10 @@ LOOK_S = 2.0
 """How often a waiting poll looks by itself: for runs that another server took in."""
 
 
+_newest: dict[str, object] = {}
+"""The last question of each worker that waits; only touched on the event loop."""
+
+
 class _Poll(NamedTuple):
     """One worker's question."""
 
@@ -71,15 +75,19 @@ async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
         at.saw(journal, at.now_us())
     given = await run_in_threadpool(_again, at, poll)
     look = await run_in_threadpool(_look, at, poll)
-    with at.openings.waiting(*look.places) as bell:
+    worker = poll.asker.worker_id
+    at.openings.ring(worker)  # it asks anew: an older question of its own is answered, with nothing
+    mine = _newest[worker] = object()
+    with at.openings.waiting(worker, *look.places) as bell:
         while True:
             bell.clear()
-            if await request.is_disconnected():
-                return _claims(poll, [])  # nobody would start what is taken now
+            if _newest.get(worker) is not mine or await request.is_disconnected():
+                return _claims(poll, given)  # nobody would start what is taken from now on
             if not given:
                 look, given = await run_in_threadpool(_try, at, poll)
             left = deadline - loop.time()
             if given or left <= 0 or at.openings.closed:
+                _newest.pop(worker, None)
                 return _claims(poll, given)
             pauses = [left, LOOK_S]
             if look.next_us is not None:
