@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ..engine.run import current_run
@@ -18,12 +19,14 @@ def __getattr__(name: str) -> Any:
     mocked = from_environment("deployment", name)
     if mocked is not None:
         return mocked
-    if name == "parameters":
-        return {}
     run = current_run.get()
-    if name == "flow_run_id" and run is not None and run.flow_run is not None:
-        return run.flow_run.id
-    return None
+    if name == "flow_run_id":
+        return run.flow_run.id if run is not None and run.flow_run is not None else None
+    order = sys.modules.get("headrace.engine.planned")  # loaded where a worker started this process
+    code = order.current_order.claim.deployment if order is not None and order.current_order else None
+    if name == "parameters":
+        return dict(code.parameters) if code is not None else {}
+    return getattr(code, name) if code is not None else None
 
 
 def __dir__() -> list[str]:

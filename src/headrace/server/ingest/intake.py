@@ -190,13 +190,21 @@ class Intake:
 
     def _policies(self) -> dict[str, dict[str, Any]]:
         """Return what the processes of planned runs told in this batch of how they are to be tried again."""
-        return {id: planned_policy(entry, self._known[id].policy) for id, entry in self._planned.items()}
+        return {
+            id: planned_policy(entry, self._known[id].policy)
+            for id, entry in self._planned.items()
+            if entry.version is not None  # the supervisor, who makes the record first, does not know the code
+        }
 
     def _save_plans(self, now_us: int) -> None:
+        opened = self._journal.opened
+        if opened is not None and self._planned:
+            process = f"{opened.host}:{opened.pid}:{opened.started}"
+            begun = {id: {"infrastructure_pid": process} for id in self._planned}
+            rows.save_plans(self._connection, begun, now_us)
         told = {
-            id: {"flow_version": entry.version, "empirical_policy": policy}
-            for id, entry in self._planned.items()
-            if (policy := planned_policy(entry, self._known[id].policy)) is not None and entry.version
+            id: {"flow_version": self._planned[id].version, "empirical_policy": policy}
+            for id, policy in self._policies().items()
         }
         rows.save_plans(self._connection, told, now_us)
 

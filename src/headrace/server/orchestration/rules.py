@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from headrace.model.clock import from_datetime, iso
-from headrace.model.resolve import StateRow
+from headrace.model.resolve import Rank, StateRow
 from headrace.model.retries import DelaySpec, retry_delay
 from headrace.model.states import DEFAULT_NAME, TERMINAL
 
@@ -172,6 +172,8 @@ def _keeps_journal(ask: Ask) -> Answer | None:
         return _abort(
             "This run has no deployment, so nobody would start it again. Run its script once more instead."
         )
+    if ask.facts.is_flow and _is_unbegun(ask) and ask.proposal.type in _CANCEL:
+        return _cancel_unbegun(ask)
     if ask.facts.is_flow and not ended and ask.proposal.type == "CANCELLED":
         asked = ask.facts.state is not None and ask.facts.state.type == "CANCELLING"
         cancelling = Proposal("CANCELLING", "Cancelling", ask.proposal.message, ask.proposal.details)
@@ -188,6 +190,20 @@ def _keeps_journal(ask: Ask) -> Answer | None:
     return _abort(
         "This run reports its states itself, through its journal; others may only ask that it be cancelled. "
         "Propose with force to overrule it."
+    )
+
+
+def _is_unbegun(ask: Ask) -> bool:
+    """Say whether a worker has taken a run and its process has told nothing yet."""
+    state = ask.facts.state
+    return state is not None and state.type == "PENDING" and state.rank == Rank.PROPOSAL
+
+
+def _cancel_unbegun(ask: Ask) -> Answer:
+    message = ask.proposal.message or "Cancelled before it began."
+    return _reject(
+        "It has not begun, so it is cancelled at once; a process that is being started for it is told to end.",
+        Proposal("CANCELLED", "Cancelled", message, ask.proposal.details),
     )
 
 
