@@ -88,8 +88,9 @@ def test_a_killed_process_leaves_where_it_last_stood(house: House) -> None:
     script = house.start(
         """
         import time
-        from headrace import flow
+        from headrace import flow, task
 
+        @task
         def wait_for_the_bank():
             time.sleep(100)  # the call
 
@@ -115,6 +116,9 @@ def test_a_killed_process_leaves_where_it_last_stood(house: House) -> None:
     assert "in wait_for_the_bank\n    time.sleep(100)  # the call" in evidence["sampled_stack"]
     assert 0 <= evidence["sample_age_seconds"] < 10
     assert "stack" not in evidence
+    (task,) = house.tasks(run["id"])
+    assert evidence_of(task)["signal"] == "SIGKILL"
+    assert "sampled_stack" not in evidence_of(task)  # told once, of the flow run: a thousand tasks may be open
     shown = house.headrace("flow-run", "explain", run["id"])
     assert "time.sleep(100)  # the call" in shown
     assert "who sends SIGKILL" in shown

@@ -22,6 +22,9 @@ from .watch import Watched
 
 _GIVEN_UP_GRACE_S = 2.0
 
+_LONG = {"stack", "sampled_stack", "last_output", "open_tasks"}
+"""Evidence of the process that is too long to be repeated for each task run."""
+
 
 class Closing:
     """Writes how a process ended, once it has."""
@@ -123,7 +126,10 @@ class Closing:
             recovered=self._watched.unseen,
         )
         evidence.certainty = told.certainty
-        details: dict[str, Any] = {"evidence": msgspec.to_builtins(evidence)}
+        found: dict[str, Any] = msgspec.to_builtins(evidence)
+        if run in self._runs.tasks:  # a thousand may be open: what is long is told once, of their flow run
+            found = {name: value for name, value in found.items() if name not in _LONG}
+        details: dict[str, Any] = {"evidence": found}
         return entries.Verdict(run, died, told.type, told.name, told.message, details)
 
     def _left_behind(self) -> list[processes.Descendant]:
