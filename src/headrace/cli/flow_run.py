@@ -11,6 +11,7 @@ from headrace.client import calls
 from headrace.client.calls import Json
 from headrace.client.connection import Connection
 from headrace.errors import ObjectNotFound
+from headrace.journal.spool import Folder
 from headrace.model.states import TERMINAL
 
 from . import explain, following, named, pick, places, values
@@ -394,3 +395,19 @@ def delete(runs: tuple[str, ...], yes: bool) -> None:
     for run in found:
         calls.delete_flow_run(connection, run["id"])
         click.echo(f"Deleted {printable(run['name'])} ({run['id']}).")
+
+
+@group.command(epilog="Example, as a job's command: nice -n 10 headrace flow-run execute", hidden=False)
+def execute() -> None:
+    """Carry out the run that a worker started this process for: what a job's own `command` ends in."""
+    from pathlib import Path
+
+    from headrace import flow_process  # here: it loads the engine
+
+    place = os.environ.get(flow_process.FOLDER)
+    if place is None:
+        raise Refusal(
+            f"{flow_process.FOLDER} is not set: only a worker starts runs so. To run a deployment, use "
+            "`headrace deployment run`."
+        )
+    raise SystemExit(flow_process.main(Folder(Path(place))))

@@ -49,6 +49,7 @@ class FlowOptions(TypedDict, total=False):
     flow_run_name: NameMaker | None
     retries: int | None
     retry_delay_seconds: float | list[float] | None
+    retry_on: Iterable[str] | None
     task_runner: TaskRunner | type[TaskRunner] | None
     description: str | None
     timeout_seconds: float | None
@@ -76,6 +77,7 @@ class Flow(Generic[P, R]):
         flow_run_name: NameMaker | None = None,
         retries: int | None = None,
         retry_delay_seconds: float | list[float] | None = None,
+        retry_on: Iterable[str] | None = None,
         task_runner: TaskRunner | type[TaskRunner] | None = None,
         description: str | None = None,
         timeout_seconds: float | None = None,
@@ -106,6 +108,7 @@ class Flow(Generic[P, R]):
         self.flow_run_name = flow_run_name
         self._retries = retries
         self._retry_delay = retry_delay_seconds
+        self.retry_on = check_retry_on(retry_on)
         self.task_runner = _runner_of(task_runner)
         self.description = description if description is not None else doc_of(fn)
         self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
@@ -334,7 +337,8 @@ class Flow(Generic[P, R]):
     def _options(self) -> dict[str, Any]:
         return {
             "name": self.name, "version": self.version, "flow_run_name": self.flow_run_name,
-            "retries": self._retries, "retry_delay_seconds": self._retry_delay, "task_runner": self.task_runner,
+            "retries": self._retries, "retry_delay_seconds": self._retry_delay, "retry_on": self.retry_on,
+            "task_runner": self.task_runner,
             "description": self.description, "timeout_seconds": self.timeout_seconds,
             "validate_parameters": self.should_validate_parameters, "persist_result": self.persist_result,
             "result_storage": self.result_storage, "result_serializer": self.result_serializer,
@@ -475,6 +479,21 @@ def check_definition(kind: str, fn: Any, retries: int | None, timeout: float | N
         raise ValueError(f"timeout_seconds is {timeout}; it must be positive.")
 
 
+def check_retry_on(kinds: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return what is to be tried again: of ``failed``, ``crashed`` and ``lost``; ``None`` as is usual.
+
+    Raises:
+        ValueError: something else.
+    """
+    if kinds is None:
+        return None
+    given = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    unknown = sorted(set(given) - {"failed", "crashed", "lost"})
+    if unknown:
+        raise ValueError(f"retry_on holds {unknown[0]!r}; it takes 'failed', 'crashed' and 'lost'.")
+    return given
+
+
 def check_hooks(kind: str, *lists: Any) -> None:
     """Refuse hooks that are not given as a list of functions.
 
@@ -540,7 +559,9 @@ class FlowDecorator:
 
         ``name``: the flow's name, else the function's with dashes. ``version``: text, else a hash of the file.
         ``flow_run_name``: a template with ``{parameter}``, or a function. ``retries`` and ``retry_delay_seconds``:
-        how often a failed run is tried again, and the seconds before each (a number, or a list). ``task_runner``:
+        how often a failed run is tried again, and the seconds before each (a number, or a list). ``retry_on``: what
+        counts: ``{"failed", "crashed"}`` unless told, crashes where a worker can start the run again; ``"lost"`` adds
+        runs of which no sign of life came and that may be alive. ``task_runner``:
         where submitted tasks run (threads). ``timeout_seconds``: after it the run is Failed, named TimedOut.
         ``validate_parameters``: fit arguments to the type hints. ``log_prints``: ``print`` goes to the log.
         ``on_...``: lists of functions ``(flow, flow_run, state)``. The result arguments are kept for later.

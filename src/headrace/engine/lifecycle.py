@@ -193,6 +193,9 @@ def _running(run: Run, attempt: int) -> State[Any]:
 def _wants_retry(run: Run, state: State[Any]) -> bool:
     if run.error is not None and not isinstance(run.error, Exception):
         return False  # sys.exit, Ctrl-C and a cancel end the run, whatever its retries
+    kinds = getattr(run.definition, "retry_on", None)  # type: ignore[attr-defined]
+    if kinds is not None and "failed" not in kinds:
+        return False
     condition: Callable[..., bool] | None = getattr(run.definition, "retry_condition_fn", None)  # type: ignore[attr-defined]
     if condition is None:
         return True

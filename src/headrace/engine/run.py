@@ -40,6 +40,7 @@ class FlowDefinition(Definition, Protocol):
     task_runner: Any
     flow_run_name: str | Callable[..., str] | None
     should_validate_parameters: bool
+    retry_on: tuple[str, ...] | None
     signature: inspect.Signature
 
     @property

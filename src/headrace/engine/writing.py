@@ -116,6 +116,7 @@ def _flow_created(run: FlowRun) -> entries.FlowRun:
         timeout=run.timeout,
         inputs=run.inputs,
         planned=run.planned is not None,
+        retry_on=list(flow.retry_on) if flow.retry_on is not None else None,
     )
 
 
