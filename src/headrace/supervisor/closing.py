@@ -80,8 +80,10 @@ class Closing:
     def _evidence(self, ending: Ending, died: int) -> Evidence:
         reins = self._reins
         excess = reins.excess
-        sample = read_sample(self._folder.path / "sample", died)
         stacks = read_stacks(self._folder.stacks)
+        # Of a journal that was taken up later nobody knows when the process died.
+        unseen = stacks is not None or self._watched.unseen
+        sample = None if unseen else read_sample(self._folder.path / "sample", died)
         last_seen = tail.last_fact(self._folder.journal)
         evidence = Evidence(
             exit_code=ending.code,
@@ -93,8 +95,8 @@ class Closing:
             memory_bytes=excess.total_bytes if excess else None,
             memory_process=excess.process() if excess else None,
             stack=stacks,
-            sampled_stack=sample[0] if sample is not None and stacks is None else None,
-            sample_age_seconds=round(sample[1], 3) if sample is not None and stacks is None else None,
+            sampled_stack=sample[0] if sample is not None else None,
+            sample_age_seconds=round(sample[1], 3) if sample is not None else None,
             last_output=tail.last_output(self._folder.journal) or None,
             open_tasks=tail.names_of(self._folder.journal, list(self._runs.tasks)) or None,
             host=self._header.host,

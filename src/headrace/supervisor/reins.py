@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import time
@@ -21,7 +22,7 @@ from .memory import MemoryLimit
 from .notes import Notes
 from .ship import Shipper
 from .tail import OpenRuns
-from .watch import Watched
+from .watch import Child, Watched
 
 STACK_SECONDS = 0.5
 """How long a process that is to be killed may take to write its stacks after SIGABRT."""
@@ -51,7 +52,7 @@ class Reins:
         self._job = job
         self.grace_s = job.grace_seconds if job is not None and job.grace_seconds is not None else grace_s
         limit = job.memory_limit if job is not None else None
-        self._memory = MemoryLimit(limit, watched.pid) if limit is not None else None
+        self._memory = _memory(limit, watched) if limit is not None else None
         self._began = time.monotonic()
         self._deadline: float | None = None
         """When the process is killed if it has not done what it was told."""
@@ -175,6 +176,13 @@ class Reins:
         if time.monotonic() > self._over_since + self.grace_s:
             self.lingered = True
             self.kill()
+
+
+def _memory(limit: int, watched: Watched) -> MemoryLimit:
+    """Return the limit on a run's processes; what lost its parent is below us if the run is our own child."""
+    if isinstance(watched, Child):
+        return MemoryLimit(limit, os.getpid(), counts_root=False)
+    return MemoryLimit(limit, watched.pid)
 
 
 def _asked(command: Command, now: int) -> entries.Asked:
