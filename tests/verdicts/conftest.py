@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from headrace.testing.postgres import Cluster
+
+from .crew import Crew, at_work
 from .house import House
 from .server import Server
 
@@ -54,3 +57,46 @@ def watchful_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
     server = Server(tmp_path_factory.mktemp("watchful"), lease_s=2.0, database_url=DATABASE_URL).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """A new database for each module, on SQLite (``None``: the home folder's file) and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield None
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def crew_of_module(tmp_path_factory: pytest.TempPathFactory, database_url: str | None) -> Iterator[Crew]:
+    """A server and a worker for all rows of a module that leave them alone."""
+    with at_work(tmp_path_factory.mktemp("crew"), database_url=database_url) as crew:
+        yield crew
+
+
+@pytest.fixture
+def crew(crew_of_module: Crew) -> Iterator[Crew]:
+    """The module's server and worker; what is left of a test's runs is ended after it."""
+    yield crew_of_module
+    crew_of_module.settle()
+
+
+@pytest.fixture
+def new_database_url(request: pytest.FixtureRequest, database_url: str | None) -> Iterator[str | None]:
+    """A database for one test, on the same kinds as ``database_url``."""
+    if database_url is None:
+        yield None
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database() as url:
+        yield url
+
+
+@pytest.fixture
+def own_crew(tmp_path: Path, new_database_url: str | None) -> Iterator[Crew]:
+    """A server and a worker for one test, which may kill and restart them."""
+    with at_work(tmp_path / "crew", database_url=new_database_url) as crew:
+        yield crew
