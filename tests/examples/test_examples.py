@@ -79,7 +79,7 @@ EXPECTED = {
 
 def test_every_example_is_run() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert scripts == {*EXPECTED, "testing_flows.py"}
+    assert scripts == {*EXPECTED, "testing_flows.py", "free_space.py"}
 
 
 @pytest.fixture
