@@ -123,7 +123,13 @@ class Watched:
 
 
 class Child(Watched):
-    """A process that is our own child: its exit status is ours to wait for."""
+    """A process that is our own child: its exit status is ours to wait for, however early it ended."""
+
+    def __init__(self, header: Open, pidfd: int | None = None) -> None:
+        super().__init__(header, pidfd)
+        self.unseen = False
+        if self.ended and self._status is None:
+            self._read_status()
 
     def _read_status(self) -> None:
         with contextlib.suppress(ChildProcessError):
