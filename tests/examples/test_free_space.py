@@ -41,11 +41,11 @@ def test_the_deployed_example(reader: Reader) -> None:
     for _ in range(2):  # one at a time is allowed
         done = reader.types("headrace", "worker", "start", "--pool", "machines", "--run-once")
         assert done.returncode == 0, done.stdout
-    runs = {run["name"]: run for run in on_record("flow-run")}
+    runs = {run["parameters"].get("folder"): run for run in on_record("flow-run")}
 
     assert refused.returncode == 1 and "least_percent" in refused.stdout
     assert {each["parameters"]["folder"] for each in deployed["schedules"]} == {"/", "/tmp"}
     assert (deployed["parameters"], deployed["tags"]) == ({}, ["disks"])
-    assert runs["/"]["state_name"] == "Completed"
+    assert runs[None]["state_name"] == "Completed"
     assert runs["/tmp"]["state_name"] == "Failed"
     assert "should have 101 %" in runs["/tmp"]["state"]["message"]
