@@ -237,6 +237,79 @@ def test_an_interval_of_days_reads_a_skipped_time_with_the_offset_before() -> No
     assert shown(lord_howe, "2026-10-03 12:00", 2) == ["04 02:45 +1100", "05 02:15 +1100"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "zone", "after", "expected"),
+    [
+        # a skipped time is read with the offset before the gap
+        (
+            "02:30",
+            "Europe/Berlin",
+            "2026-03-28 00:00",
+            ["28 02:30 +0100", "29 03:30 +0200", "30 02:30 +0200"],
+        ),
+        (
+            "02:30",
+            "America/New_York",
+            "2026-03-07 00:00",
+            ["07 02:30 -0500", "08 03:30 -0400", "09 02:30 -0400"],
+        ),
+        (
+            "02:15",
+            "Australia/Lord_Howe",
+            "2026-10-02 14:00",
+            ["03 02:15 +1030", "04 02:45 +1100", "05 02:15 +1100"],
+        ),
+        # a repeated time is the first of the two
+        (
+            "02:30",
+            "Europe/Berlin",
+            "2026-10-23 22:00",
+            ["24 02:30 +0200", "25 02:30 +0200", "26 02:30 +0100"],
+        ),
+        (
+            "01:30",
+            "America/New_York",
+            "2026-10-31 04:00",
+            ["31 01:30 -0400", "01 01:30 -0400", "02 01:30 -0500"],
+        ),
+        (
+            "01:45",
+            "Australia/Lord_Howe",
+            "2026-04-03 14:00",
+            ["04 01:45 +1100", "05 01:45 +1100", "06 01:45 +1030"],
+        ),
+    ],
+)
+def test_days_of_the_calendar_over_both_changes_in_three_zones(
+    rule: str, zone: str, after: str, expected: list[str]
+) -> None:
+    """RFC 5545, 3.3.5, for a recurrence rule and for an interval of a day alike."""
+    hour, minute = rule.split(":")
+    start = datetime(2026, 1, 1, int(hour), int(minute), tzinfo=ZoneInfo(zone))
+    recurring = RRule(f"DTSTART:{start:%Y%m%dT%H%M%S}\nRRULE:FREQ=DAILY", zone)
+
+    assert shown(Interval(DAY, start, zone), after, 3) == expected
+    assert shown(recurring, after, 3) == expected
+
+
+def test_leap_days_and_month_ends() -> None:
+    """2028 is a leap year, 2026 and 2100 are none; a rule for the 31st passes shorter months by."""
+    ends = RRule("DTSTART:20260101T000000\nRRULE:FREQ=MONTHLY;BYMONTHDAY=-1")
+    thirty_first = RRule("DTSTART:20260131T000000\nRRULE:FREQ=MONTHLY")
+    daily = Interval(DAY, utc("2026-01-01"), "Europe/Berlin")
+
+    assert between(ends, utc("2028-01-31"), FAR, 2) == [utc("2028-02-29"), utc("2028-03-31")]
+    assert between(ends, utc("2026-01-31"), FAR, 2) == [utc("2026-02-28"), utc("2026-03-31")]
+    assert between(ends, utc("2100-01-31"), FAR, 1) == [utc("2100-02-28")]
+    assert between(thirty_first, utc("2026-01-31"), FAR, 3) == [
+        utc("2026-03-31"), utc("2026-05-31"), utc("2026-07-31"),
+    ]  # fmt: skip
+    assert between(daily, utc("2028-02-28"), FAR, 2) == [utc("2028-02-29"), utc("2028-03-01")]
+    assert between(Cron("0 0 L 2 *"), utc("2026-01-01"), FAR, 3) == [
+        utc("2026-02-28"), utc("2027-02-28"), utc("2028-02-29"),
+    ]  # fmt: skip
+
+
 def test_a_shorter_interval_is_time_that_passes() -> None:
     """Every 12 hours is 12 hours, whatever the clock shows; every hour is every hour."""
     half_days = Interval(timedelta(hours=12), utc("2026-01-01 08:00"), "America/New_York")

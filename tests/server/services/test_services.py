@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -96,6 +97,21 @@ def test_a_service_that_never_started_may_be_stopped() -> None:
     assert service.finished == 2
 
 
+def test_a_loop_that_is_woken_turns_at_once() -> None:
+    """However long its pause is, and also when it was woken before it began."""
+    service = Failing()
+    service.every_s = 3_600
+    service.wake()
+    service.start()
+    for turn in (1, 2, 3):
+        deadline = time.monotonic() + 20
+        while service.ticks < turn:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        service.wake()
+    service.stop()
+
+
 def leased(database: Database) -> LastSeen:
     append(database, JOURNAL, 0, lines(a_run(0)[:-2]), now_us=NOW, leased=True)
     seen = LastSeen(database)
@@ -135,6 +151,17 @@ def test_a_server_that_was_down_itself_waits_for_one_lease(database: Database) -
     clock.pass_s(1)
     watch.tick()
     assert state(database) == "Lost"
+
+
+def test_only_the_server_that_turns_the_loops_watches(database: Database) -> None:
+    """Another one leaves it to that."""
+    clock = Clock()
+    leased(database).tick()
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, held=lambda: False)
+    clock.pass_s(2 * LEASE)
+    watch.tick()
+
+    assert state(database) == "Running"
 
 
 def test_what_is_only_in_memory_counts_as_seen(database: Database) -> None:
