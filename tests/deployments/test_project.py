@@ -154,7 +154,16 @@ def test_options_go_over_the_file() -> None:
         ("deployments: [{entrypoint: x, work_pool: main}]", "deployment 1.*work_pool: {name"),
         ("deployments: [{work_pool: {nam: main}}]", "work_pool.*'nam'.*Did you mean name"),
         ("pull: {a: b}", "no list of steps"),
-        ("pull: [git_clone]", "name.of.the.step"),
+        ("pull: [git_clone]", "no dict with one key"),
+        (
+            "pull: [{headrace.deployments.steps.git_clon: {}}]",
+            "Did you mean headrace.deployments.steps.git_clone",
+        ),
+        ("pull: [{prefect.deployments.steps.git_clone: {branch: x}}]", "needs repository"),
+        (
+            "deployments: [{name: a, pull: [{prefect_aws.deployments.steps.pull_from_s3: {}}]}]",
+            "deployment a.*There is no",
+        ),
         ("pull: [{a.git_clone: {repository: 'https://me:hunter2@example.com/x'}}]", "in clear"),
         ("pull: [{a.git_clone: {repository: 'https://h/x', access_token: hunter2}}]", "in clear"),
         ("x: !!python/object/apply:os.system ['true']", "not YAML"),

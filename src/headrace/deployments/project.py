@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeploymentError
+from ..errors import DeploymentError, LoadError
+from ..sources.steps import check
 from .entrypoints import Code
 from .runner import RunnerDeployment
 from .storage import LocalStorage, refuse_secrets
@@ -259,10 +260,11 @@ def _steps(steps: Any, where: str) -> list[Json] | None:
     if not isinstance(steps, list):
         raise DeploymentError(f"pull in {where} is no list of steps.")
     for step in steps:
-        if not isinstance(step, dict) or len(step) != 1:
-            raise DeploymentError(
-                f"A pull step in {where} is {step!r}. Write it as `- name.of.the.step: {{...}}`."
-            )
-        ((name, inputs),) = step.items()
-        refuse_secrets(inputs or {}, f"The pull step {name} in {where}")
+        if isinstance(step, dict):
+            for name, inputs in step.items():
+                refuse_secrets(inputs or {}, f"The pull step {name} in {where}")
+    try:
+        check(steps)
+    except LoadError as error:
+        raise DeploymentError(f"pull in {where}: {error}") from error
     return steps

@@ -95,6 +95,16 @@ def run_steps(
     return scene.code or scene.folder
 
 
+def check(steps: list[Json]) -> None:
+    """Refuse steps that could not be carried out, before a run has to find out.
+
+    Raises:
+        LoadError: a step is unknown, has wrong inputs, or holds a secret in clear; the message names it.
+    """
+    for number, step in enumerate(steps, start=1):
+        _inputs_of(*_open(step, number))
+
+
 def _open(step: Json, number: int) -> tuple[str, Json]:
     """Return a step's name, without its module, and its inputs."""
     if not isinstance(step, dict) or len(step) != 1:
@@ -123,8 +133,9 @@ def _unknown(name: str, short: str) -> str:
     return f"There is no pull step {name}. {hint}There are {', '.join(_STEPS)}, under {_PREFIXES[0]}* or {_PREFIXES[1]}*."
 
 
-def _carry_out(name: str, inputs: Json, scene: Scene) -> Mapping[str, Any]:
-    function, needed, others = _STEPS[name]
+def _inputs_of(name: str, inputs: Json) -> Json:
+    """Return what a step is given, when it is neither too little nor too much."""
+    _, needed, others = _STEPS[name]
     given = {key: value for key, value in inputs.items() if key not in ("id", "requires")}
     missing = [key for key in needed if given.get(key) in (None, "")]
     strange = [key for key in given if key not in (*needed, *others)]
@@ -136,6 +147,12 @@ def _carry_out(name: str, inputs: Json, scene: Scene) -> Mapping[str, Any]:
             tried=name,
         )
     _refuse_secrets(name, given)
+    return given
+
+
+def _carry_out(name: str, inputs: Json, scene: Scene) -> Mapping[str, Any]:
+    function = _STEPS[name][0]
+    given = _inputs_of(name, inputs)
     filled = scene.template.fill(given)
     try:
         return function(scene, filled)
