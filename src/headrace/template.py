@@ -93,7 +93,7 @@ def _supervise(folder: Folder, control: socket.socket) -> None:
     try:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for number in (signal.SIGTERM, signal.SIGPIPE):
+        for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)  # it ends when its run has
         order, lock = folder.order(), try_lock(folder)
         if order is None or lock is None:

@@ -114,12 +114,13 @@ def _stand_alone(waits: int, output: int, console: int | None) -> int | None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    shown = os.dup(console) if console is not None else None  # it may be one of those that are replaced now
     os.dup2(waits, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
     kept = None
-    if console is not None:
-        os.dup2(console, 3)
+    if shown is not None:
+        os.dup2(shown, 3)
         kept = 3
     os.closerange(4 if kept else 3, _highest_descriptor() + 1)
     return kept

@@ -131,6 +131,12 @@ class Child(Watched):
         if self.ended and self._status is None:
             self._read_status()
 
+    def ending(self) -> Ending:
+        """Say how the process ended."""
+        if self.ended and self._status is None:  # seen by looking, where there are no pidfds
+            self._read_status()
+        return super().ending()
+
     def _read_status(self) -> None:
         with contextlib.suppress(ChildProcessError):
             _, self._status = os.waitpid(self.pid, 0)

@@ -14,8 +14,11 @@ from ..model.orders import Order
 from .launcher import Running
 from .launchers.process import ProcessRun
 
-_KNOWN_S = 600.0
-"""How long a worker tells the server of an attempt that it was given."""
+_KNOWN_S = 60.0
+"""How long a worker tells the server of an attempt that it was given, and that its supervisor should have begun by then."""
+
+_REMEMBERED_S = 3600.0
+"""How long it remembers itself, so that what is given twice is begun once."""
 
 
 class Live(NamedTuple):
@@ -49,10 +52,12 @@ class LiveRuns:
 
     def have(self) -> list[str]:
         """Return the journals of the attempts that need not be given again."""
-        before = time.monotonic() - _KNOWN_S
-        for journal in [j for j, at in self._given.items() if at < before and j not in self._runs]:
+        now = time.monotonic()
+        for journal in [
+            j for j, at in self._given.items() if at < now - _REMEMBERED_S and j not in self._runs
+        ]:
             del self._given[journal]
-        return list(self._given)
+        return [journal for journal, at in self._given.items() if at > now - _KNOWN_S]
 
     def add(self, live: Live) -> None:
         """Take a run that was started."""

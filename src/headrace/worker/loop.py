@@ -219,11 +219,15 @@ class Worker:
     # -- starting
 
     def _start_all(self, claims: Claims) -> None:
+        begun = False
         for claim in claims.claims:
             with self._lock:
                 new = self._live.given(claim.journal)
             if new:
                 self._start(claim, claims)
+                begun = True
+        if claims.claims and not begun:
+            self._stopping.wait(1.0)  # what their supervisors wrote has not reached the server yet
 
     def _start(self, claim: Claim, claims: Claims) -> None:
         order = order_of(claim, claims.template, self.name, os.environ)

@@ -71,8 +71,6 @@ def _pool(at: Context, name: str) -> dict[str, Any] | None:
 async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(poll.wait, LONGEST_WAIT_S)
-    for journal in poll.have:
-        at.saw(journal, at.now_us())
     given = await run_in_threadpool(_again, at, poll)
     look = await run_in_threadpool(_look, at, poll)
     worker = poll.asker.worker_id
@@ -108,8 +106,12 @@ def _claims(poll: _Poll, given: list[orders.Claim]) -> Response:
 
 
 def _again(at: Context, poll: _Poll) -> list[orders.Claim]:
+    """Return what got lost on its way; what the worker is about to start is alive by its word."""
     with at.database.read() as connection:
-        return claims.unbegun(connection, poll.asker.worker_id, poll.have)
+        found = claims.unbegun(connection, poll.asker.worker_id, frozenset(poll.have))
+    for journal in found.starting:
+        at.saw(journal, at.now_us())
+    return found.lost
 
 
 def _look(at: Context, poll: _Poll) -> claims.Look:

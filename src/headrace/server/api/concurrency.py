@@ -1,16 +1,20 @@
-"""Slots of concurrency limits over HTTP: there are no limits yet, so nobody is held up.
+"""Slots of concurrency limits over HTTP: those that runs hold of their deployments' limits.
 
-A client asks for slots whenever a task has tags. To it a name without a limit is no error: it gets a lease
-on nothing, and goes on.
+There are no limits with names of their own yet, so nobody is held up. A client asks for slots whenever a task has
+tags. To it a name without a limit is no error: it gets a lease on nothing, and goes on.
+
+A run's slot of its deployment is its state, so it cannot leak. Clients of the contract are told a lease on it, whose
+id is the run's own: to renew it asks whether the run still lives, and to give it back changes nothing.
 """
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
+from headrace.server.store import flow_runs
 from headrace.wire.shapes.concurrency import (
     ConcurrencyLimitWithLeaseResponse,
     LeaseRenewal,
@@ -43,8 +47,18 @@ async def bulk_increment_active_slots_with_lease(
 
 
 @router.post("/leases/{lease_id:uuid}/renew", status_code=204)
-async def renew_concurrency_lease(lease_id: UUID, body: LeaseRenewal | None = None) -> Response:  # noqa: ARG001
-    """Let a lease last longer."""
+def renew_concurrency_lease(
+    request: Request,
+    lease_id: UUID,
+    body: LeaseRenewal | None = None,  # noqa: ARG001  # checked: the slot ends with its run, not at a time
+) -> Response:
+    """Let a lease last longer; 410 when it is a run's that has ended."""
+    with context(request).database.read() as connection:
+        ended = flow_runs.has_ended(connection, str(lease_id))
+    if ended:
+        raise HTTPException(
+            410, f"Lease {lease_id} is gone: flow run {lease_id} has ended, and its slot with it."
+        )
     return no_content()
 
 

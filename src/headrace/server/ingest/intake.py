@@ -203,7 +203,12 @@ class Intake:
             begun = {id: {"infrastructure_pid": process} for id in self._planned}
             rows.save_plans(self._connection, begun, now_us)
         told = {
-            id: {"flow_version": self._planned[id].version, "empirical_policy": policy}
+            # the name, because the code may have one of its own for its runs (`flow_run_name`)
+            id: {
+                "name": self._planned[id].name,
+                "flow_version": self._planned[id].version,
+                "empirical_policy": policy,
+            }
             for id, policy in self._policies().items()
         }
         rows.save_plans(self._connection, told, now_us)

@@ -51,7 +51,7 @@ def _presume_lost(
     row = journals.lock(connection, journal)
     if row is None or row["last_seen_us"] >= before_us or row["closed_us"] is not None:
         return 0  # it came back between the look and the lock
-    last_seen, host = iso(row["last_seen_us"]), row["host"] or "unknown"
+    last_seen, host = iso(row["last_seen_us"]), row["host"] or _whose(row)
     offset, attempt = row["offset"], row["attempt"]
     lost = [
         known
@@ -74,3 +74,12 @@ def _presume_lost(
     # Noted even when no run was open, so that the journal is not looked at again with every tick.
     journals.set_presumed(connection, journal, ids)
     return len(lost)
+
+
+def _whose(row: RowMapping) -> str:
+    """Say who should have begun a journal that nobody wrote in."""
+    return (
+        f"unknown (worker {row['worker_name']!r} took the run and told nothing of it)"
+        if row["worker_name"]
+        else "unknown"
+    )

@@ -15,7 +15,8 @@ from headrace.model.clock import iso
 from headrace.model.resolve import HISTORY_LIMIT, Rank, StateRow, merge_history, strength_of
 from headrace.model.runs import Run, report
 from headrace.model.states import TERMINAL
-from headrace.server.store import flow_runs, history, inputs, journals, run_json, task_runs
+from headrace.server.store import flow_runs, history, inputs, journals, rooms, run_json, task_runs
+from headrace.server.store.rooms import Rooms
 
 from .bookkeeping import Times, enter
 from .parameters import misfits
@@ -63,6 +64,8 @@ def propose_flow_run(
     ``who`` asks, in words for the run's log. A run that keeps a journal is sent a command when it is to end, to
     suspend or to go on.
     """
+    begins = proposal.type in _BEGIN and not proposal.force
+    room = rooms.lock(connection, id) if begins else rooms.UNLIMITED  # limits are locked before runs
     row = flow_runs.lock(connection, id)
     if row is None:
         return None
@@ -70,7 +73,10 @@ def propose_flow_run(
     asking = Asking(now_us, new_id, who)
     if not proposal.force and row["journal_id"] is not None and _would_resume(run.state, proposal):
         return _let_go_on(connection, row, run, proposal, None, asking)
-    return _put(connection, row, run, proposal, None, asking)
+    return _put(connection, row, run, proposal, None, asking, room)
+
+
+_BEGIN = frozenset(("PENDING", "RUNNING"))
 
 
 def resume_flow_run(
@@ -131,10 +137,16 @@ def _refuse_input(connection: Connection, id: str, keys: dict[str, str], given: 
 
 
 def _put(
-    connection: Connection, row: Row, run: Run, proposal: Proposal, given: Json | None, asking: Asking
+    connection: Connection,
+    row: Row,
+    run: Run,
+    proposal: Proposal,
+    given: Json | None,
+    asking: Asking,
+    room: Rooms = rooms.UNLIMITED,
 ) -> Outcome:
     before = run.state
-    answer = decide(flow_facts(row, before), proposal, asking.now_us)
+    answer = decide(flow_facts(row, before, room), proposal, asking.now_us)
     if answer.state is None:
         journal = _suspend(connection, row, proposal.details, asking) if answer.command == "suspend" else None
         return Outcome(answer, before, False, journal)
@@ -170,7 +182,7 @@ def propose_task_run(
     return Outcome(answer, run.state, True)
 
 
-def flow_facts(row: Row, state: StateRow | None) -> Facts:
+def flow_facts(row: Row, state: StateRow | None, room: Rooms = rooms.UNLIMITED) -> Facts:
     """Return what the rules have to know of a flow run."""
     policy = flow_runs.policy(row)
     retries = policy["retries"] if policy["retries"] is not None else policy["max_retries"]
@@ -190,6 +202,9 @@ def flow_facts(row: Row, state: StateRow | None) -> Facts:
         is_subflow=row["parent_task_run_id"] is not None,
         keeps_journal=journaled,
         suspended=_is_suspended(row, state),
+        full=room.full,
+        full_cancels=room.cancels,
+        lease=row["id"] if room.leases else None,
     )
 
 

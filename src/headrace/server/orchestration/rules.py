@@ -42,6 +42,12 @@ class Facts(NamedTuple):
     """Whether its own process reported it suspended, and is gone."""
     flow_state: str | None = None
     """For a task run: the type of its flow run's state; ``None`` when it has no flow run."""
+    full: str | None = None
+    """Which limit has no room for it (``deployment``, ``work queue``, ``work pool``); ``None``: there is room."""
+    full_cancels: bool = False
+    """Whether a run that finds no room is cancelled (``CANCEL_NEW``) instead of waiting."""
+    lease: str | None = None
+    """The id under which a client keeps its slot of the deployment's limit; ``None`` when that has no limit."""
 
 
 class Proposal(NamedTuple):
@@ -329,11 +335,35 @@ def _resume(ask: Ask) -> Answer | None:
     return Answer("ACCEPT", ask.proposal, policy=_answered(ask), next_attempt=True)
 
 
-def _keep_scheduled_time(ask: Ask) -> Answer | None:
-    when = (ask.facts.state.details or {}).get("scheduled_time") if ask.facts.state else None
-    if when is None or ask.proposal.details.get("scheduled_time"):
+def _needs_room(ask: Ask) -> Answer | None:
+    if ask.facts.full is None:
         return None
-    return Answer("ACCEPT", ask.proposal._replace(details={**ask.proposal.details, "scheduled_time": when}))
+    reason = f"As many runs live as the limit of its {ask.facts.full} allows."
+    if ask.proposal.type == "RUNNING":  # its process is there already, and can wait
+        return Answer("WAIT", reason=reason, delay_seconds=AWAIT_SLOT_S)
+    if ask.facts.full_cancels:
+        return _reject(reason, Proposal("CANCELLED", "Cancelled", f"{reason} It cancels what is too much."))
+    details = {"scheduled_time": iso(ask.now + AWAIT_SLOT_S * 1_000_000)}
+    return _reject(reason, Proposal("SCHEDULED", "AwaitingConcurrencySlot", reason, details))
+
+
+AWAIT_SLOT_S = 30
+"""Seconds after which a run that found no slot is offered again; the contract's own."""
+
+
+def _carry(ask: Ask) -> Answer | None:
+    """Give a run that begins what the state before tells, and the lease on its slot."""
+    carried: dict[str, Any] = {}
+    if ask.proposal.type == "PENDING" and ask.facts.state is not None:
+        carried["scheduled_time"] = (ask.facts.state.details or {}).get("scheduled_time")
+    carried[_LEASE] = ask.facts.lease
+    known = {name: value for name, value in carried.items() if value and not ask.proposal.details.get(name)}
+    if not known:
+        return None
+    return Answer("ACCEPT", ask.proposal._replace(details={**ask.proposal.details, **known}))
+
+
+_LEASE = "deployment_concurrency_lease_id"
 
 
 def _wait_for_time(ask: Ask) -> Answer | None:
@@ -368,6 +398,8 @@ def _own_details(details: dict[str, Any]) -> dict[str, Any]:
 
 
 _CANCEL = frozenset(("CANCELLING", "CANCELLED"))
+_WITHOUT_SLOT: frozenset[Any] = TERMINAL | {"SCHEDULED", None}
+"""A run that is in none of these takes no other slot by going on."""
 _OPEN: frozenset[str] = frozenset(("SCHEDULED", "PENDING", "RUNNING", "PAUSED"))
 
 
@@ -375,8 +407,6 @@ def _set(*types: str) -> frozenset[Any]:
     return frozenset(types)
 
 
-# The rows of the deployment limits (ENQUEUE, CANCEL_NEW, slot granted) belong after `_wait_for_time`: a slot is
-# only taken for a proposal that every other rule lets pass.
 RULES: tuple[Rule, ...] = (
     Rule("The same transition is not made twice.", "any", None, None, _same_transition),
     Rule("What has ended has not crashed.", "any", TERMINAL, _set("CRASHED"), _has_ended),
@@ -404,8 +434,10 @@ RULES: tuple[Rule, ...] = (
     Rule("Only a scheduled run is late.", "flow", None, _set("SCHEDULED"), _late_is_scheduled),
     Rule("Only a running run pauses, once for each key.", "flow", None, _set("PAUSED"), _pause),
     Rule("A pause ends by going on or ending.", "flow", _set("PAUSED"), None, _resume),
-    Rule("The scheduled time is kept.", "any", _set("SCHEDULED"), _set("PENDING"), _keep_scheduled_time),
     Rule("A run waits for its time.", "any", _set("SCHEDULED", "PENDING"), _set("RUNNING"), _wait_for_time),
+    # after all that may refuse it: room is only looked for when nothing else is in the way
+    Rule("A run begins when there is room.", "flow", _WITHOUT_SLOT, _set("PENDING", "RUNNING"), _needs_room),
+    Rule("Time and lease go with a run.", "any", None, _set("PENDING", "RUNNING"), _carry),
     Rule("A task runs in a running flow.", "task", None, _set("RUNNING"), _flow_must_run),
     Rule("A failure is retried.", "any", _set("RUNNING"), _set("FAILED"), _retry),
 )

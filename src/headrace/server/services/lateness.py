@@ -1,4 +1,4 @@
-"""Says so when a run's time has passed: Late when nobody took it, Failed when nobody resumed it."""
+"""Says so when a run's time has passed: nobody took it, nobody began it, or nobody resumed it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.server.orchestration.proposals import propose_flow_run
 from headrace.server.orchestration.rules import Proposal, time_of
 from headrace.server.store import flow_runs, lateness
 from headrace.server.store.database import Database
-from headrace.server.store.lateness import Paused
+from headrace.server.store.lateness import Paused, Unbegun
 
 from .loop_lease import LeaseLost, LoopLease
 from .service import Service
@@ -25,6 +25,12 @@ Ask = Callable[[Json, int], "Proposal | None"]
 """Returns the state that a run is to enter at a time (microseconds since 1970), if it is to."""
 
 NEVER_RESUMED = "The run was paused and never resumed."
+
+GRACE_S = 600.0
+"""How long a run may be Pending with a slot of its deployment's limit, when the deployment does not say."""
+
+LEAST_GRACE_S = 60.0
+"""The shortest time that a deployment may say."""
 
 _AT_ONCE = 100
 """Runs that one transaction moves: others want to write too."""
@@ -61,6 +67,7 @@ class Lateness(Service):
         try:
             self._mark_late()
             self._end_pauses()
+            self._free_slots()
         except LeaseLost:
             return  # whoever holds it now does the same
 
@@ -84,6 +91,15 @@ class Lateness(Service):
         over = [one.id for one, until in self._patience_us.items() if until is not None and until < now_us]
         for start in range(0, len(over), _AT_ONCE):
             self._move(over[start : start + _AT_ONCE], _never_resumed)
+
+    def _free_slots(self) -> None:
+        now_us = self._now_us()
+        with self._database.read() as connection:
+            taken = lateness.unbegun(connection, now_us - int(LEAST_GRACE_S * 1e6))
+        over = [run.id for run in taken if run.state_us + _grace_us(run) < now_us]
+        known = {run.id: run for run in taken}
+        for start in range(0, len(over), _AT_ONCE):
+            self._move(over[start : start + _AT_ONCE], lambda run, now_us: _never_begun(run, known, now_us))
 
     def _move(self, ids: list[str], proposal_of: Ask) -> int:
         """Propose a state for each run, in one transaction; return how many have entered it."""
@@ -126,3 +142,20 @@ def _never_resumed(run: Json, now_us: int) -> Proposal | None:
     if until_us is None or until_us >= now_us:
         return None
     return Proposal("FAILED", "Failed", NEVER_RESUMED)
+
+
+def _grace_us(run: Unbegun) -> int:
+    return int((GRACE_S if run.grace_s is None else run.grace_s) * 1e6)
+
+
+def _never_begun(run: Json, known: dict[str, Unbegun], now_us: int) -> Proposal | None:
+    taken = known[run["id"]]
+    if run["state_type"] != "PENDING" or time_of(run["state"]["timestamp"]) != taken.state_us:
+        return None  # it was heard of meanwhile
+    waited_s = (now_us - taken.state_us) // 1_000_000
+    return Proposal(
+        "CRASHED",
+        "Lost",
+        f"Whoever took it has not begun it for {waited_s} s, so its slot of the deployment's limit is free again. "
+        "Should it begin after all, it runs.",
+    )

@@ -62,6 +62,13 @@ class Look(NamedTuple):
     """When the next run is planned for that is not due yet."""
 
 
+class Window(NamedTuple):
+    """For which times runs may be planned that are looked at, in microseconds since 1970."""
+
+    before_us: int = 2**63 - 1
+    after_us: int = 0
+
+
 class _Scope(NamedTuple):
     """Where an asker's runs come from, in the order in which they are served, and the limits in force."""
 
@@ -78,7 +85,7 @@ def look(connection: Connection, asker: Asker, now_us: int) -> Look:
     places = [id for group in scope.groups for id in group]
     if not places:
         return Look(places, False, None)
-    found = _allocate(connection, asker, scope, now_us, lock=False)
+    found = _allocate(connection, asker, scope, Window(now_us), lock=False)
     return Look(places, bool(found.taken or found.cancelled), _next_us(connection, scope, now_us))
 
 
@@ -87,7 +94,7 @@ def claim(
 ) -> tuple[list[orders.Claim], list[str]]:
     """Give due runs to an asker; return them, and the ids of runs that a limit cancelled."""
     scope = _scope(connection, asker, lock=True)
-    found = _allocate(connection, asker, scope, now_us, lock=True)
+    found = _allocate(connection, asker, scope, Window(now_us), lock=True)
     rows = _lock_runs(connection, [*found.taken, *found.cancelled])
     taken = [rows[id] for id in found.taken if id in rows]
     cancelled = [rows[id] for id in found.cancelled if id in rows]
@@ -97,18 +104,25 @@ def claim(
     return _claims(connection, given), [row["id"] for row in cancelled]
 
 
-def unbegun(connection: Connection, worker_id: str, have: Collection[str]) -> list[orders.Claim]:
-    """Return again what a worker was given and does not know of: the answer was lost on its way.
+class Unbegun(NamedTuple):
+    """Attempts of a worker of which nothing was written yet."""
 
-    Walks ``ix_journals_claimed``.
-    """
+    lost: list[orders.Claim]
+    """Those that it does not know of: the answer was lost on its way."""
+    starting: list[str]
+    """The journals of the others, which it is about to start."""
+
+
+def unbegun(connection: Connection, worker_id: str, have: Collection[str]) -> Unbegun:
+    """Return the attempts of a worker that have not begun. Walks ``ix_journals_claimed``."""
     where = (_j.worker_id == worker_id, _j.offset == 0, _j.closed_us.is_(None))
-    lost = [id for id in connection.execute(select(_j.id).where(*where)).scalars() if id not in have]
+    found = list(connection.execute(select(_j.id).where(*where)).scalars())
+    lost, starting = [id for id in found if id not in have], [id for id in found if id in have]
     if not lost:
-        return []
+        return Unbegun([], starting)
     statement = select(flow_runs).where(_r.journal_id.in_(lost), _r.state_type == "PENDING")
     rows = cast("Sequence[Row]", connection.execute(statement).mappings().all())
-    return _claims(connection, [(row, row["journal_id"]) for row in rows])
+    return Unbegun(_claims(connection, [(row, row["journal_id"]) for row in rows]), starting)
 
 
 def pool_of(connection: Connection, name: str) -> Row | None:
@@ -118,11 +132,32 @@ def pool_of(connection: Connection, name: str) -> Row | None:
     return cast("Row | None", connection.execute(statement).mappings().first())
 
 
-def due(connection: Connection, asker: Asker, before_us: int, limit: int) -> list[str]:
-    """Return the ids of runs that a worker of the contract may take, in the order of serving; nothing is written."""
+class Offer(NamedTuple):
+    """What a client of the contract is offered."""
+
+    places: list[str]
+    """Ids of the queues, or of the deployments, that it asked for."""
+    runs: list[str]
+    """Ids of runs in the order of serving."""
+
+
+def offer(connection: Connection, asker: Asker, window: Window, now_us: int) -> Offer:
+    """Return the runs that a client of the contract may begin; nothing is written, and nothing is promised.
+
+    Those that would wait for a limit are left out. Those that a limit cancels (``CANCEL_NEW``) are offered once
+    they are due: they are cancelled when somebody asks to begin them.
+    """
     scope = _scope(connection, asker, lock=False)
-    found = _allocate(connection, asker._replace(limit=limit), scope, before_us, lock=False)
-    return found.taken
+    places = [id for group in scope.groups for id in group]
+    found = _allocate(connection, asker, scope, window, most=asker.limit, lock=False)
+    return Offer(places, [*found.taken, *_of_time(connection, found.cancelled, now_us)])
+
+
+def _of_time(connection: Connection, ids: list[str], now_us: int) -> list[str]:
+    if not ids:
+        return []
+    statement = select(_r.id).where(_r.id.in_(ids), _r.next_scheduled_us <= now_us)
+    return list(connection.execute(statement.order_by(_r.next_scheduled_us, _r.id)).scalars())
 
 
 def _scope(connection: Connection, asker: Asker, *, lock: bool) -> _Scope:
@@ -155,9 +190,11 @@ def _queues(connection: Connection, asker: Asker) -> Sequence[Any]:
     return connection.execute(statement.order_by(_q.priority, _q.id)).all()
 
 
-def _allocate(connection: Connection, asker: Asker, scope: _Scope, now_us: int, *, lock: bool) -> Allocation:
+def _allocate(
+    connection: Connection, asker: Asker, scope: _Scope, window: Window, *, lock: bool, most: int = MOST
+) -> Allocation:
     """Work out who is served; candidates that only wait for a full deployment are passed over for others."""
-    capacity = min(asker.limit, MOST)
+    capacity = min(asker.limit, most)
     if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
         return Allocation([], [])
     limits: dict[str, Room] = {}
@@ -167,7 +204,7 @@ def _allocate(connection: Connection, asker: Asker, scope: _Scope, now_us: int, 
             run
             for group in scope.groups
             if _may_serve(scope, group)
-            for run in _due_in(connection, scope.column, group, now_us, capacity * _AHEAD, full)
+            for run in _due_in(connection, scope.column, group, window, capacity * _AHEAD, full)
         ]
         new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
         limits |= _deployment_rooms(connection, new, lock=lock)
@@ -197,11 +234,13 @@ def _due_in(
     connection: Connection,
     column: ColumnElement[str],
     ids: list[str],
-    now_us: int,
+    window: Window,
     limit: int,
     full: set[str],
 ) -> list[Due]:
-    where = [*_waiting(column, ids), _r.next_scheduled_us <= now_us]
+    where = [*_waiting(column, ids), _r.next_scheduled_us <= window.before_us]
+    if window.after_us:
+        where.append(_r.next_scheduled_us >= window.after_us)
     if full:
         where.append(_r.deployment_id.is_(None) | _r.deployment_id.not_in(full))
     statement = select(_r.id, _r.work_queue_id, _r.deployment_id).where(*where)

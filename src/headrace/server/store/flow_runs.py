@@ -97,6 +97,20 @@ def get(connection: Connection, id: str, now_us: int, *, history: bool = False) 
     return {**found, "state_history": run_json.history_json(row)} if history else found
 
 
+def has_ended(connection: Connection, id: str) -> bool:
+    """Say whether there is such a flow run, and it has ended."""
+    return connection.execute(select(_c.id).where(_c.id == id, _c.end_us.is_not(None))).first() is not None
+
+
+def in_order(connection: Connection, ids: Sequence[str], now_us: int) -> list[Json]:
+    """Return the flow runs of these ids that are there, in the order of the ids."""
+    if not ids:
+        return []
+    rows = cast("Sequence[Row]", connection.execute(select(flow_runs).where(_c.id.in_(ids))).mappings().all())
+    place = {id: number for number, id in enumerate(ids)}
+    return _all_json(connection, sorted(rows, key=lambda row: place[row["id"]]), now_us)
+
+
 def by_idempotency_key(connection: Connection, flow_id: str, key: str, now_us: int) -> Json | None:
     """Return the run of a flow that was made with this key, or ``None``."""
     where = (_c.flow_id == flow_id, _c.idempotency_key == key)

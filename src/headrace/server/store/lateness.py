@@ -1,4 +1,4 @@
-"""Runs whose time has passed: planned ones that nobody took, and suspended ones that nobody resumed."""
+"""Runs whose time has passed: planned ones nobody took, suspended ones nobody resumed, begun ones nobody ran."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from . import history
-from .tables import flow_runs
+from .tables import deployments, flow_runs
 
 _c = flow_runs.c
 
@@ -19,6 +19,16 @@ class Paused(NamedTuple):
 
     id: str
     state_us: int
+
+
+class Unbegun(NamedTuple):
+    """A run that somebody took, and that has not begun since."""
+
+    id: str
+    state_us: int
+    """When it was last heard of."""
+    grace_s: float | None
+    """How long that may be; ``None`` when its deployment does not say."""
 
 
 def overdue(connection: Connection, before_us: int, limit: int) -> list[str]:
@@ -40,6 +50,25 @@ def paused(connection: Connection) -> list[Paused]:
     """Return all flow runs that wait for somebody, without a process. Walks ``ix_flow_runs_state_type_id``."""
     where = (_c.state_type == "PAUSED", _c.holds_slot.is_(False))
     return [Paused(*row) for row in connection.execute(select(_c.id, _c.state_us).where(*where))]
+
+
+def unbegun(connection: Connection, before_us: int) -> list[Unbegun]:
+    """Return flow runs that are Pending since before ``before_us`` and take a slot of their deployment's limit.
+
+    Those in a journal have a lease of their own. Walks ``ix_flow_runs_state_type_id``.
+    """
+    joined = flow_runs.join(deployments, deployments.c.id == _c.deployment_id)
+    statement = select(_c.id, _c.state_us, deployments.c.concurrency_options).select_from(joined)
+    where = (
+        _c.state_type == "PENDING",
+        _c.journal_id.is_(None),
+        _c.state_us <= before_us,
+        deployments.c.concurrency_limit.is_not(None),
+    )
+    return [
+        Unbegun(row[0], row[1], (row[2] or {}).get("grace_period_seconds"))
+        for row in connection.execute(statement.where(*where))
+    ]
 
 
 def patience_us(connection: Connection, ids: Collection[str]) -> dict[str, int | None]:
