@@ -26,6 +26,7 @@ _TOP = ("name", "headrace-version", "prefect-version", "definitions", "build", "
 _KEYS = (
     "name", "entrypoint", "description", "version", "version_type", "tags", "parameters", "schedule", "schedules",
     "paused", "concurrency_limit", "enforce_parameter_schema", "work_pool", "pull", "build", "push", "triggers", "sla",
+    "flow_name",
 )  # fmt: skip
 _POOL_KEYS = ("name", "work_queue_name", "job_variables")
 _LATER = {
@@ -33,6 +34,7 @@ _LATER = {
     "push": "Images are not pushed from here: container pools come later.",
     "triggers": "Triggers come with automations, which this release does not have.",
     "sla": "There are no service levels here.",
+    "flow_name": "The flow's name is the one in its code.",
 }
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
@@ -176,7 +178,7 @@ def deployment_of(entry: Entry, folder: Path) -> RunnerDeployment:
         work_queue_name=filled(pool.get("work_queue_name"), entry.name),
         # What it refers to is looked up where a run starts: a secret is not to lie in the database.
         job_variables=pool.get("job_variables"),
-        schedule=values.get("schedule"),
+        schedule=values.get("schedule") or None,  # an empty one stands in the files that others' init writes
         schedules=values.get("schedules"),
         **{name: values[name] for name in _PLAIN if values.get(name) is not None},
     )
