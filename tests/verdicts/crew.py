@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import os
 import select
@@ -421,6 +422,23 @@ class Crew(House):
     def carry_out(self, source: str, function: str = "main", **job: Any) -> Run:
         """Deploy a function and make one run of it."""
         return self.run(self.deploy(source, function, **job))
+
+    @contextlib.contextmanager
+    def pool_default(self, **job: Any) -> Iterator[None]:
+        """Give the pool's template other defaults for a while."""
+        before = (self.get(f"/work_pools/{POOL}") or {})["base_job_template"]
+        changed = copy.deepcopy(before)
+        for name, value in job.items():
+            changed["variables"]["properties"][name]["default"] = value
+        self._set_template(changed)
+        try:
+            yield
+        finally:
+            self._set_template(before)
+
+    def _set_template(self, template: Json) -> None:
+        answer = self.client.patch(f"/work_pools/{POOL}", json={"base_job_template": template})
+        assert answer.status_code == 204, answer.text
 
     def post(self, path: str, body: Json) -> Json:
         """Send a JSON body; return the answer's, which is to be a success."""

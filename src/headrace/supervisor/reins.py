@@ -163,6 +163,8 @@ class Reins:
     def _keep_memory(self) -> None:
         excess = self._memory.over() if self._memory is not None else None
         if excess is not None:
+            if excess.pid == self._watched.pid:  # its command line is ours, and tells nobody which run it is
+                excess = excess._replace(command="the run's own process")
             self._shipper.catch_up()
             if self._runs.flows:
                 self.excess = excess

@@ -38,8 +38,8 @@ class _Poll(NamedTuple):
     asker: claims.Asker
     have: tuple[str, ...]
     wait: float
-    pool: dict[str, Any]
-    """The pool's row; empty for deployments that serve themselves."""
+    pool: str | None
+    """The pool's name; ``None`` for deployments that serve themselves."""
 
 
 @router.post("/work_pools/{name}/claim", response_model=ClaimsResponse)
@@ -51,7 +51,7 @@ async def claim_of_pool(request: Request, name: str, body: PoolClaim) -> Respons
         raise no_pool(name)
     queues = None if body.work_queue_names is None else tuple(body.work_queue_names)
     asker = claims.Asker(str(body.worker_id), body.worker_name, pool["id"], queues, (), body.limit)
-    return await _answer(request, at, _Poll(asker, tuple(map(str, body.have)), body.wait, pool))
+    return await _answer(request, at, _Poll(asker, tuple(map(str, body.have)), body.wait, name))
 
 
 @router.post("/deployments/claim", response_model=ClaimsResponse)
@@ -59,7 +59,7 @@ async def claim_of_deployments(request: Request, body: DeploymentClaim) -> Respo
     """Give due runs of deployments to the process that serves them, waiting up to ``wait`` seconds for one."""
     served = tuple(map(str, body.deployment_ids))
     asker = claims.Asker(str(body.worker_id), body.worker_name, None, None, served, body.limit)
-    return await _answer(request, context(request), _Poll(asker, tuple(map(str, body.have)), body.wait, {}))
+    return await _answer(request, context(request), _Poll(asker, tuple(map(str, body.have)), body.wait, None))
 
 
 def _pool(at: Context, name: str) -> dict[str, Any] | None:
@@ -80,13 +80,13 @@ async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
         while True:
             bell.clear()
             if _newest.get(worker) is not mine or await request.is_disconnected():
-                return _claims(poll, given)  # nobody would start what is taken from now on
+                return await _claims(at, poll, given)  # nobody would start what is taken from now on
             if not given:
                 look, given = await run_in_threadpool(_try, at, poll)
             left = deadline - loop.time()
             if given or left <= 0 or at.openings.closed:
                 _newest.pop(worker, None)
-                return _claims(poll, given)
+                return await _claims(at, poll, given)
             pauses = [left, LOOK_S]
             if look.next_us is not None:
                 pauses.append(max(0.0, (look.next_us - at.now_us()) / 1e6))
@@ -100,8 +100,10 @@ async def _rung(bell: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _claims(poll: _Poll, given: list[orders.Claim]) -> Response:
-    template, paused = poll.pool.get("base_job_template") or {}, bool(poll.pool.get("is_paused"))
+async def _claims(at: Context, poll: _Poll, given: list[orders.Claim]) -> Response:
+    # Read now: a pool may be changed while a poll waits, and these runs are begun after that.
+    pool = (await run_in_threadpool(_pool, at, poll.pool) if poll.pool is not None else None) or {}
+    template, paused = pool.get("base_job_template") or {}, bool(pool.get("is_paused"))
     return Json(msgspec.to_builtins(orders.Claims(given, template, paused)))
 
 
