@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from headrace.server.store import deployments as store
+from headrace.server.store import planning as store
 from headrace.server.store.tables import flow_runs
 from tests.server.serving import Api
 

@@ -20,7 +20,7 @@ from headrace.server.orchestration.proposals import propose_flow_run
 from headrace.server.orchestration.rules import Proposal
 from headrace.server.services.loop_lease import HOLD_S, LoopLease
 from headrace.server.services.scheduler import LOOK_S, Scheduler
-from headrace.server.store import deployments, flow_runs, places, schedules
+from headrace.server.store import deployments, flow_runs, places, planning, schedules
 from headrace.server.store.database import Database
 
 from .hands import FLOW, NOON, Clock, deployment, every, rows, schedule_ids, seconds
@@ -52,7 +52,7 @@ def change(database: Database, deployment_id: str, clock: Clock, **changes: Any)
     def work(connection: Connection) -> None:
         deployments.lock(connection, deployment_id)
         schedules.change(connection, deployment_id, schedule, changes, clock())
-        deployments.drop_planned(connection, deployment_id, [schedule])
+        planning.drop_planned(connection, deployment_id, [schedule])
 
     database.write(work)
 
@@ -224,7 +224,7 @@ def test_after_a_pause_nothing_is_caught_up(database: Database, clock: Clock) ->
 
     def pause(connection: Connection) -> None:
         deployments.change(connection, id, {"paused": True}, clock())
-        deployments.drop_planned(connection, id)
+        planning.drop_planned(connection, id)
 
     def resume(connection: Connection) -> None:
         deployments.change(connection, id, {"paused": False}, clock())

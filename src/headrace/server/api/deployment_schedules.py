@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
-from headrace.server.store import deployments, schedules
+from headrace.server.store import deployments, planning, schedules
 from headrace.wire.shapes.schedules import (
     DeploymentSchedule,
     DeploymentScheduleCreate,
@@ -48,7 +48,7 @@ def _add(
     if deployments.lock(connection, id) is None:
         raise not_found("Deployment")
     made = [_add_one(connection, at, id, one) for one in wanted]
-    deployments.drop_planned(connection, id, made)  # what those that were replaced have planned
+    planning.drop_planned(connection, id, made)  # what those that were replaced have planned
     found = {schedule["id"]: schedule for schedule in schedules.of(connection, [id]).get(id, [])}
     return [found[one] for one in made]
 
@@ -89,7 +89,7 @@ def update_deployment_schedule(
         _refuse_taken(body.slug, schedules.slugs(connection, str(id)), str(schedule_id))
         if not schedules.change(connection, str(id), str(schedule_id), columns, at.now_us()):
             return False
-        deployments.drop_planned(connection, str(id), [str(schedule_id)])
+        planning.drop_planned(connection, str(id), [str(schedule_id)])
         return True
 
     if not at.database.write(work):
@@ -106,7 +106,7 @@ def delete_deployment_schedule(request: Request, id: UUID, schedule_id: UUID) ->
         known = deployments.lock(connection, str(id)) is not None
         if not known or not schedules.delete(connection, str(id), str(schedule_id)):
             return False
-        deployments.drop_planned(connection, str(id), [str(schedule_id)])
+        planning.drop_planned(connection, str(id), [str(schedule_id)])
         return True
 
     if not context(request).database.write(work):

@@ -13,7 +13,7 @@ from headrace.model import schedules as rules
 from headrace.model.clock import to_datetime
 from headrace.server.orchestration.job_variables import misfit
 from headrace.server.orchestration.parameters import misfits, schema_problem
-from headrace.server.store import deployments, flows, places, schedules
+from headrace.server.store import deployments, flows, places, planning, schedules
 from headrace.server.store.filters import Scope
 from headrace.wire.shapes.deployments import (
     DeploymentBulkDelete,
@@ -182,10 +182,10 @@ def _plan(
         return
     others = any((changes[name] or None) != (known[name] or None) for name in _OF_RUNS if name in changes)
     if others or changes.get("paused", known["paused"]) != known["paused"]:
-        deployments.drop_planned(connection, id)
+        planning.drop_planned(connection, id)
         schedules.restart(connection, id, at.now_us())
     elif changed:
-        deployments.drop_planned(connection, id, changed)
+        planning.drop_planned(connection, id, changed)
 
 
 def _put_schedules(
@@ -342,7 +342,7 @@ def _set_paused(at: Context, id: str, paused: bool) -> Response:
             return False
         deployments.change(connection, id, {"paused": paused, "pause_reason": None}, at.now_us())
         if before["paused"] != paused:
-            deployments.drop_planned(connection, id)
+            planning.drop_planned(connection, id)
             schedules.restart(connection, id, at.now_us())
         return True
 

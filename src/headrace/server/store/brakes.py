@@ -8,7 +8,7 @@ from typing import Any, cast
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
-from .deployments import drop_planned
+from .planning import drop_planned
 from .tables import deployments
 
 _c = deployments.c

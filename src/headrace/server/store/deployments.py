@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import delete as sql_delete
@@ -151,25 +151,6 @@ def delete(connection: Connection, id: str) -> bool:
     deletion.delete_flow_runs(connection, list(connection.execute(select(_r.id).where(*waiting)).scalars()))
     connection.execute(sql_delete(deployments).where(_c.id == id))
     return True
-
-
-def drop_planned(connection: Connection, id: str, of_schedules: Collection[str] | None = None) -> int:
-    """Delete the runs of a deployment that its schedules planned and that nobody has taken; return how many.
-
-    Called when its schedules change or it is paused; ``of_schedules`` are those that changed, ``None`` means all.
-    Walks ``ix_flow_runs_deployment_open``.
-    """
-    where = [
-        _r.deployment_id == id,
-        _r.end_us.is_(None),
-        _r.state_type == "SCHEDULED",
-        _r.auto_scheduled,
-        _r.start_us.is_(None),
-    ]
-    if of_schedules is not None:
-        where.append(_r.schedule_id.in_(of_schedules))
-    found = list(connection.execute(select(_r.id).where(*where)).scalars())
-    return deletion.delete_flow_runs(connection, found)
 
 
 def _all_json(connection: Connection, rows: Sequence[Row], now_us: int) -> list[Json]:

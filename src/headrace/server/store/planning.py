@@ -127,6 +127,27 @@ def drop(connection: Connection, ids: Collection[str]) -> int:
     return deletion.delete_flow_runs(connection, list(connection.execute(statement).scalars()))
 
 
+def drop_planned(
+    connection: Connection, deployment_id: str, of_schedules: Collection[str] | None = None
+) -> int:
+    """Delete the runs of a deployment that its schedules planned and that nobody has taken; return how many.
+
+    Called when its schedules change or it is paused; ``of_schedules`` are those that changed, ``None`` means all.
+    Walks ``ix_flow_runs_deployment_open``.
+    """
+    where = [
+        _r.deployment_id == deployment_id,
+        _r.end_us.is_(None),
+        _r.state_type == "SCHEDULED",
+        _r.auto_scheduled,
+        _r.start_us.is_(None),
+    ]
+    if of_schedules is not None:
+        where.append(_r.schedule_id.in_(of_schedules))
+    found = list(connection.execute(select(_r.id).where(*where)).scalars())
+    return deletion.delete_flow_runs(connection, found)
+
+
 def _untouched() -> list[ColumnElement[bool]]:
     """Return the conditions of runs that a schedule planned and that were never begun."""
     return [

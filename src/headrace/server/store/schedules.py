@@ -55,7 +55,7 @@ def create(connection: Connection, deployment_id: str, values: Row, *, id: str, 
 def change(connection: Connection, deployment_id: str, id: str, changes: Row, now_us: int) -> bool:
     """Change columns of a schedule, whose times are planned anew; return whether the deployment has it.
 
-    What it has planned is for the caller to drop (``deployments.drop_planned``).
+    What it has planned is for the caller to drop (``planning.drop_planned``).
     """
     statement = update(deployment_schedules).where(_c.deployment_id == deployment_id, _c.id == id)
     values = {**changes, "updated_us": now_us, "planned_until_us": now_us}
