@@ -66,12 +66,17 @@ class _Sampler:
         if self._stop is not None:
             return
         self._stop, self._ended = _thread.allocate_lock(), _thread.allocate_lock()
-        self._stop.acquire()
-        self._ended.acquire()
+        settled = _thread.allocate_lock()
+        for lock in (self._stop, self._ended, settled):
+            lock.acquire()
         try:
-            _thread.start_new_thread(self._run, (self._stop, self._ended))
+            _thread.start_new_thread(self._run, (self._stop, self._ended, settled))
         except RuntimeError:  # the process may have no more threads: it has no samples then
             self._stop = None
+            return
+        # Until then it wants the interpreter's lock: a signal that came while the main thread hands that over, on its
+        # way into a long sleep, would be noticed only after the sleep.
+        settled.acquire(timeout=_JOIN_S)
 
     def stop(self) -> None:
         """End the thread, and wait until the kernel has forgotten it: forks count what the kernel knows."""
@@ -92,11 +97,12 @@ class _Sampler:
         """Give up, in a forked child, what belongs to its parent."""
         self._file.close()
 
-    def _run(self, stop: Any, ended: Any) -> None:
+    def _run(self, stop: Any, ended: Any, settled: Any) -> None:
         try:
             self._thread_id = _thread.get_native_id()
             # Signals are for the user's threads: one that came here would not wake a sleeping main thread.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _SYNC_FAULTS)
+            settled.release()
             while not stop.acquire(timeout=max(self._next - time.monotonic(), 0.0)):
                 self._next = time.monotonic() + PERIOD_S
                 self._look()
