@@ -45,7 +45,11 @@ TREE: dict[str, Row] = {
     "work-queue": Row(
         "work_queue:group", "Make, view, limit, pause and delete work queues.", ("work-queues",)
     ),
-    "worker": Row("worker:group", "Start a worker: it carries out the runs of a work pool.", ("workers",)),
+    "worker": Row(
+        "worker:group",
+        "Start a worker: it carries out the runs of a work pool on this machine.",
+        ("workers",),
+    ),
     "server": Row("server:group", "Start, watch and stop a server on this machine."),
     "journal": Row(
         "journal:group", "Read and ship the journals that runs of this machine wrote.", ("journals",)

@@ -398,7 +398,10 @@ def delete(runs: tuple[str, ...], yes: bool) -> None:
         click.echo(f"Deleted {printable(run['name'])} ({run['id']}).")
 
 
-@group.command(epilog="Example, as a job's command: nice -n 10 headrace flow-run execute", hidden=False)
+@group.command(
+    epilog="Example: headrace flow-run execute (as a job's command: nice -n 10 headrace flow-run execute)",
+    hidden=False,
+)
 def execute() -> None:
     """Carry out the run that a worker started this process for: what a job's own `command` ends in."""
     from pathlib import Path

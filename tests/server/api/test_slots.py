@@ -12,7 +12,7 @@ MISSING = "01a20879-4912-75ac-8e3e-000000000000"
 def made(api: Api) -> str:
     """Make a pool with a limited queue and a deployment in it; return the deployment's id."""
     api.post("/work_pools/", json={"name": "alpha", "type": "process", "concurrency_limit": 9})
-    api.post("/work_pools/alpha/queues", json={"name": "fast", "concurrency_limit": 4})
+    api.post("/work_pools/alpha/queues", json={"name": "fast", "concurrency_limit": 8})
     flow = api.post("/flows/", json={"name": "etl"}).json()["id"]
     body = {"name": "nightly", "flow_id": flow, "work_pool_name": "alpha", "work_queue_name": "fast"}
     return str(api.post("/deployments/", json=body).json()["id"])
@@ -47,7 +47,7 @@ def test_the_runs_that_hold_slots_are_told(api: Api) -> None:
 
     assert (pool["active_slots"], pool["concurrency_limit"], pool["count"]) == (3, 9, 2)
     details = {each["queue_name"]: each for each in pool["queues"]}
-    assert (details["fast"]["active_slots"], details["fast"]["concurrency_limit"]) == (3, 4)
+    assert (details["fast"]["active_slots"], details["fast"]["concurrency_limit"]) == (3, 8)
     assert [run["id"] for run in details["fast"]["flow_runs"]] == [ids[0], ids[3], ids[4]]
     assert details["default"]["flow_runs"] == []
     assert [run["id"] for run in queue["flow_runs"]] == [ids[0], ids[3], ids[4]]
