@@ -44,6 +44,7 @@ def _listening(run: Run) -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
             return
+        _say_heard(run)
         again = run.termination is not None
         run.termination = error = _why(run)
         if run.loop is not None and run.asyncio_task is not None and not again:
@@ -58,6 +59,14 @@ def _listening(run: Run) -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGTERM) is handle:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _say_heard(run: Run) -> None:
+    """Tell the supervisor that the signal need not be sent again."""
+    folder = run.recorder.folder
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.heard.touch()
 
 
 def _why(run: Run) -> TerminationSignal:

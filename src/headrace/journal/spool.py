@@ -8,6 +8,7 @@
         stacks                   what faulthandler wrote
         commands                 what the supervisor asks of the process, read on SIGTERM
         reserve                  disk space kept back for the last states
+        heard                    there once the process has heard that it is to end
         run.json                 what a worker told the process to do
         output                   what a worker's run wrote to standard output and error
         sample                   where a worker's run stood when it last looked
@@ -70,6 +71,11 @@ class Folder(NamedTuple):
     def output(self) -> Path:
         """What a worker's run wrote to standard output and error."""
         return self.path / "output"
+
+    @property
+    def heard(self) -> Path:
+        """There once the process has heard that it is to end."""
+        return self.path / "heard"
 
     @property
     def code(self) -> Path:
@@ -172,7 +178,7 @@ class Spool:
             _remove(folder)
             return
         folder.path.replace(target)
-        for name in ("reserve", "commands", "output", "output.at", "sample", ORDER_FILE):
+        for name in ("reserve", "commands", "heard", "output", "output.at", "sample", ORDER_FILE):
             (target / name).unlink(missing_ok=True)
         for request in (*target.glob("resume-*"), *target.glob("suspend-*")):
             request.unlink(missing_ok=True)

@@ -27,6 +27,9 @@ from .watch import Child, Watched
 STACK_SECONDS = 0.5
 """How long a process that is to be killed may take to write its stacks after SIGABRT."""
 
+_HEARD_S = 0.5
+"""How long a process may take to hear a signal before it is sent once more."""
+
 _MEMORY_S = 0.1
 """How often the memory of a run with a limit is looked at."""
 
@@ -57,6 +60,8 @@ class Reins:
         self._deadline: float | None = None
         """When the process is killed if it has not done what it was told."""
         self._asked_run: str | None = None
+        self._told_at: float | None = None
+        """When the process was told to end, as long as it is not known to have heard."""
         self._over_since: float | None = None
         self.asked: Asked | None = None
         self.stopped = False
@@ -92,7 +97,7 @@ class Reins:
         self._asked_run = command.flow_run_id
         self._deadline = time.monotonic() + self.grace_s
         self._write(self._folder.commands, command, asked_at)
-        self._watched.signal(signal.SIGTERM)
+        self._tell_to_end()
 
     def hand_on(self, command: Command) -> None:
         """Put a request where the run process will look for it; a run that has ended gets none."""
@@ -109,7 +114,7 @@ class Reins:
         if not self.stopped:
             self.stopped = True
             self._deadline = self._deadline or time.monotonic() + self.grace_s
-            self._watched.signal(signal.SIGTERM)
+            self._tell_to_end()
 
     def keep(self) -> None:
         """Look whether a limit is passed or a grace time over, and end the process tree if so."""
@@ -137,9 +142,26 @@ class Reins:
         part.write_bytes(msgspec.json.encode(order))
         part.replace(path)
 
+    def _tell_to_end(self) -> None:
+        self._folder.heard.unlink(missing_ok=True)
+        self._told_at = time.monotonic()
+        self._watched.signal(signal.SIGTERM)
+
+    def _tell_again(self) -> None:
+        """Send the signal once more to a process that has not heard the first.
+
+        Python runs handlers between two instructions: a signal that comes just before a thread begins to wait in the
+        kernel is heard when that wait is over, which may be hours later. A second one ends the wait.
+        """
+        if self._told_at is not None and time.monotonic() > self._told_at + _HEARD_S:
+            self._told_at = None
+            if not self._folder.heard.exists():
+                self._watched.signal(signal.SIGTERM)
+
     def _keep_grace(self) -> None:
         if self._deadline is None:
             return
+        self._tell_again()
         if self.asked is not None and not self.stopped and self._asked_run not in self._runs.flows:
             self._deadline = None  # the run has ended; its process may go on with other things
         elif time.monotonic() > self._deadline:
