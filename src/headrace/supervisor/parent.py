@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shlex
 import signal
@@ -28,6 +29,9 @@ from .loop import Supervisor, finish
 from .notes import Notes
 
 _PR_SET_CHILD_SUBREAPER = 36
+
+_ASIDE = 64
+"""A descriptor from here up is out of the way while those of the run are put in place."""
 
 Run = Callable[[Folder], int]
 """What a warm run process does with its folder; returns its exit code."""
