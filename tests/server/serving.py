@@ -12,6 +12,7 @@ from headrace.client.inprocess import InProcessTransport
 from headrace.server.api.bells import Bells
 from headrace.server.api.feed import Feed
 from headrace.server.app import create_app
+from headrace.server.services.roll_call import RollCall
 from headrace.server.store.database import Database
 from headrace.settings import load
 
@@ -70,7 +71,14 @@ def serving(database: Database, **settings: Any) -> Iterator[Api]:
         else _plain(database)
     )
     parts = app.state.context
-    app.state.context = parts._replace(database=database, bells=Bells(), feed=Feed(), now_us=clock)
+    app.state.context = parts._replace(
+        database=database,
+        bells=Bells(),
+        feed=Feed(),
+        openings=Bells(),
+        roll_call=RollCall(database),
+        now_us=clock,
+    )
     with Api(transport=InProcessTransport(app), base_url="http://headrace/api") as api:
         api.clock, api.app = clock, app
         yield api

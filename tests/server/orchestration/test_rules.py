@@ -304,6 +304,38 @@ ROWS: list[tuple[str, Facts, Proposal, str, tuple[str, str] | None]] = [
         "ABORT",
         None,
     ),
+    (
+        "no slot",
+        facts("SCHEDULED", full="deployment", lease="r"),
+        ask("PENDING"),
+        "REJECT",
+        ("SCHEDULED", "AwaitingConcurrencySlot"),
+    ),
+    (
+        "no slot, cancels",
+        facts("SCHEDULED", full="deployment", full_cancels=True),
+        ask("PENDING"),
+        "REJECT",
+        ("CANCELLED", "Cancelled"),
+    ),
+    ("no slot for a first state", facts(None, full="work pool"), ask("RUNNING"), "WAIT", None),
+    ("no slot for a late start", facts("CRASHED", full="work queue"), ask("RUNNING"), "WAIT", None),
+    ("its own slot", facts("PENDING", full="deployment"), ask("RUNNING"), "ACCEPT", ("RUNNING", "Running")),
+    (
+        "its own slot, submitting",
+        facts("PENDING", full="deployment", full_cancels=True),
+        ask("PENDING", "Submitting"),
+        "ACCEPT",
+        ("PENDING", "Submitting"),
+    ),
+    ("too early for a slot", facts("RUNNING", full="deployment"), ask("PENDING"), "ABORT", None),
+    (
+        "a task needs no slot",
+        facts("PENDING", flow=False, full="x"),
+        ask("RUNNING"),
+        "ACCEPT",
+        ("RUNNING", "Running"),
+    ),
 ]
 
 
@@ -346,6 +378,34 @@ def test_the_scheduled_time_goes_with_a_pending_run() -> None:
     assert answer.state.details == {"scheduled_time": SOON}
 
 
+def test_the_scheduled_time_stays_while_a_worker_submits_a_run() -> None:
+    """Else a run that is taken ahead of its time would begin ahead of its time."""
+    answer = decide(facts("PENDING", details={"scheduled_time": SOON}), ask("PENDING", "Submitting"), NOW)
+
+    assert answer.state is not None
+    assert answer.state.details == {"scheduled_time": SOON}
+
+
+@pytest.mark.parametrize("type", ["PENDING", "RUNNING"])
+def test_a_run_is_told_the_lease_on_its_slot(type: str) -> None:
+    """From the state in which it takes it on, as long as it lives."""
+    answer = decide(facts("PENDING" if type == "RUNNING" else "SCHEDULED", lease="r"), ask(type), NOW)
+
+    assert answer.state is not None
+    assert answer.state.details == {"deployment_concurrency_lease_id": "r"}
+
+
+def test_a_run_that_finds_no_slot_is_offered_again_soon() -> None:
+    """Half a minute later, with a reason that names the limit."""
+    answer = decide(
+        facts("SCHEDULED", details={"scheduled_time": PAST}, full="work queue"), ask("PENDING"), NOW
+    )
+
+    assert answer.state is not None
+    assert answer.state.details == {"scheduled_time": iso(NOW + 30_000_000)}
+    assert "work queue" in str(answer.reason)
+
+
 def test_each_rule_is_needed() -> None:
     """Without any one of the rules some row of the table has another answer."""
     for number, rule in enumerate(RULES):
@@ -376,6 +436,9 @@ runs = st.builds(
     is_subflow=st.booleans(),
     keeps_journal=st.booleans(),
     suspended=st.booleans(),
+    full=st.none() | st.sampled_from(["deployment", "work pool"]),
+    full_cancels=st.booleans(),
+    lease=st.none() | st.just("r"),
     flow_state=st.none() | types,
     details=st.fixed_dictionaries(
         {},

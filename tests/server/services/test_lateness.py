@@ -170,4 +170,80 @@ def test_without_the_lease_or_anything_late_nothing_is_written(database: Databas
         assert made == []
         late.tick()
 
-    assert [word for word in made if word != "BEGIN"] == ["SELECT", "SELECT"]
+    assert [word for word in made if word != "BEGIN"] == ["SELECT"] * 3
+
+
+def limited(database: Database, clock: Clock, grace_s: int | None) -> tuple[LoopLease, str, str]:
+    """Plan runs of a limited deployment and of one without a limit; return the first of each."""
+    options = None if grace_s is None else {"collision_strategy": "ENQUEUE", "grace_period_seconds": grace_s}
+    id = deployment(database, every(3600), name="limited", concurrency_limit=1, concurrency_options=options)
+    lease = planned(database, clock)
+    runs = rows(database)
+    first = next(row["id"] for row in runs if row["deployment_id"] == id)
+    return lease, first, next(row["id"] for row in runs if row["deployment_id"] != id)
+
+
+def lateness(
+    database: Database, lease: LoopLease, clock: Clock, published: list[Any] | None = None
+) -> Lateness:
+    """Return the loop."""
+    told = published if published is not None else []
+    return Lateness(database, lease, late_after_s=1e6, now_us=clock, publish=lambda *news: told.append(news))
+
+
+@pytest.mark.parametrize(("grace_s", "after_s"), [(None, 600), (120, 120)])
+def test_a_slot_of_a_deployment_is_not_held_by_a_run_that_nobody_begins(
+    database: Database, clock: Clock, grace_s: int | None, after_s: int
+) -> None:
+    """After the deployment's grace it is Lost, and its slot is free; a run under no limit may wait for ever."""
+    lease, run, other = limited(database, clock, grace_s)
+    for each in (run, other):
+        enter(database, each, clock, "PENDING", "Submitting")
+    told: list[Any] = []
+    late = lateness(database, lease, clock, told)
+    clock.pass_s(after_s)
+    lease.tick()
+    late.tick()
+    assert told == []
+    clock.pass_s(0.001)
+    late.tick()
+    late.tick()
+    found = {row["id"]: (row["state_type"], row["state_name"], row["holds_slot"]) for row in rows(database)}
+
+    assert found[run] == ("CRASHED", "Lost", False)
+    assert found[other] == ("PENDING", "Submitting", True)
+    ((now, before),) = told
+    assert (now["id"], before["name"]) == (run, "Submitting")
+    assert f"for {after_s} s" in now["state"]["message"]
+
+
+def test_a_run_that_begins_late_runs_after_all(database: Database, clock: Clock) -> None:
+    """That it was lost was a presumption."""
+    lease, run, _ = limited(database, clock, 60)
+    enter(database, run, clock, "PENDING", "Submitting")
+    clock.pass_s(61)
+    lease.tick()
+    lateness(database, lease, clock).tick()
+    begun = Proposal("RUNNING", "Running")
+    outcome = database.write(
+        lambda c: propose_flow_run(c, run, begun, now_us=clock(), new_id=lambda: run[:-1] + "0")
+    )
+
+    assert outcome is not None and outcome.state is not None
+    assert (outcome.answer.status, outcome.state.type) == ("ACCEPT", "RUNNING")
+
+
+def test_a_run_that_is_heard_of_keeps_its_slot(database: Database, clock: Clock) -> None:
+    """Each state counts anew; one that runs is left alone."""
+    lease, run, _ = limited(database, clock, 60)
+    late = lateness(database, lease, clock)
+    for type, name in (("PENDING", "Pending"), ("PENDING", "Submitting"), ("RUNNING", "Running")):
+        enter(database, run, clock, type, name)
+        clock.pass_s(59)
+        lease.tick()
+        late.tick()
+    clock.pass_s(59)
+    lease.tick()
+    late.tick()
+
+    assert next(row for row in rows(database) if row["id"] == run)["state_name"] == "Running"
