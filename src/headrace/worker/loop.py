@@ -135,6 +135,8 @@ class Worker:
             if state is None and not all_now and time.monotonic() < ended_at + _STATE_S:
                 waiting.append((ended_at, live))
                 continue
+            if state is None:
+                self._recovered = 0.0  # its supervisor may have died before it: look at once
             took = ended_at - live.since
             run = live.order.claim.run
             self._say(
