@@ -114,8 +114,7 @@ _FACT_TIME = re.compile(rb'^\{"k":"(?:state|task|flow|log)".*?"t":(\d+)', re.MUL
 def last_fact(path: Path) -> int | None:
     """Return the time of the last record that a process itself wrote, as far as the journal's end shows one."""
     size = path.stat().st_size
-    data = read_whole(path, 0, 1 << 20) if size <= 1 << 20 else path.read_bytes()[-(1 << 20) :]
-    times = _FACT_TIME.findall(data)
+    times = _FACT_TIME.findall(read_whole(path, max(0, size - _LOOK_BACK), _LOOK_BACK))
     return int(times[-1]) if times else None
 
 
