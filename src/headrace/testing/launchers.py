@@ -122,11 +122,11 @@ class Bench:
         for launcher in self._launchers:
             launcher.close()
 
-    def deploy(self, code: str, **variables: Any) -> str:
+    def deploy(self, code: str, *, decorator: str = "@flow", **variables: Any) -> str:
         """Deploy a flow whose body is ``code`` with job variables; return the deployment's id."""
         name = f"flow_{next(self._numbers)}"
         body = textwrap.indent(textwrap.dedent(code).strip(), "    ")
-        text = f"import os, signal, subprocess, sys, time\nfrom pathlib import Path\nfrom headrace import flow\n\n\n@flow\ndef body():\n{body}\n"
+        text = f"import os, signal, subprocess, sys, time\nfrom pathlib import Path\nfrom headrace import flow\n\n\n{decorator}\ndef body():\n{body}\n"
         (self.folder / f"{name}.py").write_text(text, encoding="utf-8")
         flow = self.connection.post("/flows/", {"name": name})
         made = self.connection.post(
@@ -171,9 +171,9 @@ class Bench:
         (folder.path / FILE).write_bytes(encode_order(order))
         return Started(self, order, folder, self.launcher.start(order, folder))
 
-    def run(self, code: str, **variables: Any) -> Started:
+    def run(self, code: str, *, decorator: str = "@flow", **variables: Any) -> Started:
         """Deploy a flow, and start a run of it."""
-        [order] = self.orders(self.deploy(code, **variables))
+        [order] = self.orders(self.deploy(code, decorator=decorator, **variables))
         return self.start(order)
 
     def until(self, look: Callable[[], T], what: str, within: float) -> T:
@@ -257,6 +257,19 @@ class LauncherSuite:
         assert run.state()[0] == "COMPLETED"
         for text in ("a print", "to standard error", "past Python", "by another program"):
             run.says(text)
+
+    def test_what_a_run_logs_is_told_once(self, bench: Bench) -> None:
+        """Also where its worker shows what it logs."""
+        run = bench.run("from headrace import get_run_logger; get_run_logger().info('one line')")
+        assert run.state()[0] == "COMPLETED"
+        run.gone()
+        assert [line for line in run.lines() if "one line" in line] == ["one line"]
+
+    def test_a_run_is_called_as_its_flow_says(self, bench: Bench) -> None:
+        """``flow_run_name`` holds for planned runs, too."""
+        run = bench.run("print('called')", decorator="@flow(flow_run_name='by-its-flow')")
+        assert run.state()[0] == "COMPLETED"
+        assert run.json()["name"] == "by-its-flow"
 
     def test_a_refused_order_is_reported(self, bench: Bench) -> None:
         """The run ends as Failed, with the reason."""

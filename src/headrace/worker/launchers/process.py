@@ -251,7 +251,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """Return an environment in which another process has these settings, and none of this run's marks."""
     environ = {name: value for name, value in os.environ.items() if name != "HEADRACE_JOURNAL"}
     for setting in TABLE:
-        if settings.source_of(setting.name) == "code":
+        source = settings.source_of(setting.name)
+        if source not in ("default", "profile") and source not in environ:  # which it reads for itself
             environ["HEADRACE_" + setting.name.upper()] = str(getattr(settings, setting.name))
     environ["HEADRACE_HOME"] = str(settings.home_path)
     return environ
