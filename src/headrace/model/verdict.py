@@ -201,7 +201,7 @@ def _timed_out(flow_s: float | None, job_s: float | None) -> Verdict:
     if flow_s is not None:
         why = f"It passed its timeout of {flow_s:g} s and did not stop when told, so its process was killed."
     else:
-        why = f"Its process passed the job's timeout of {job_s:g} s and did not stop when told, so it was killed."
+        why = f"Its process passed the job's timeout of {job_s:g} s, so it was killed with all that it had started."
     return Verdict("FAILED", "TimedOut", why, "certain")
 
 
