@@ -57,8 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     preload()
     gc.collect()
     gc.freeze()  # what is loaded stays: the collector of a fork need not touch it
-    control.send(encode_started(Started("", os.getpid())))
-    _serve(control)
+    with contextlib.suppress(OSError):  # the worker is gone already
+        control.send(encode_started(Started("", os.getpid())))
+        _serve(control)
 
 
 def _import(modules: list[str]) -> None:
