@@ -7,9 +7,13 @@ import datetime
 import sys
 
 from . import (
+    at_once,
+    cancel,
+    idle,
     import_time,
     ingest,
     listing,
+    live_run,
     log_lines,
     machine,
     memory,
@@ -18,6 +22,7 @@ from . import (
     scheduler,
     script,
     server_start,
+    starting,
     subflow,
     table,
     task_call,
@@ -35,6 +40,11 @@ ALL = (
     log_lines,
     memory,
     listing,
+    starting,
+    at_once,
+    cancel,
+    idle,
+    live_run,
     scheduler,
 )
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
-from typing import Any
 
+from .client import Client
 from .measure import Measurement, Row, Samples, private_home
 from .servers import serving
 from .side import Side
@@ -32,25 +30,6 @@ def take(side: Side) -> Samples:
             ask("POST", f"/deployments/{id}/pause_deployment")
             _wait_for(ask, 0, 0)
     return {ROW.title: values}
-
-
-class Client:
-    """Ask a server on this host, over one connection."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_LONGEST)
-
-    def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer's JSON; RuntimeError when it is no good one."""
-        headers = {"Content-Type": "application/json"}
-        self._connection.request(
-            method, "/api" + path, None if body is None else json.dumps(body).encode(), headers
-        )
-        answer = self._connection.getresponse()
-        content = answer.read()
-        if answer.status >= 400:
-            raise RuntimeError(f"{method} {path} was answered {answer.status}: {content[:500]!r}")
-        return json.loads(content) if content else None
 
 
 def _deploy(ask: Client) -> str:

@@ -32,19 +32,25 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(side: Side, home: Path) -> Iterator[Server]:
+def serving(side: Side, home: Path, command: list[str] | None = None) -> Iterator[Server]:
     """Start ``PACKAGE server start``, wait until it is healthy, and stop it afterwards.
+
+    ``command`` starts another server of ours instead, one that takes its port from the environment.
 
     Raises:
         RuntimeError: it ended or was not healthy in two minutes; the text holds what it wrote.
     """
     port = _free_port()
-    command = [side.python, "-m", side.package, "server", "start", "--port", str(port)]
+    environ = side.environment(home)
+    if command is None:
+        command = [side.python, "-m", side.package, "server", "start", "--port", str(port)]
+    else:
+        environ["HEADRACE_SERVER_PORT"] = str(port)
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
         process = subprocess.Popen(
             command,
-            env=side.environment(home),
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
