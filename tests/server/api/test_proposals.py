@@ -10,9 +10,11 @@ import pytest
 from headrace.model import entries
 from headrace.model.clock import iso
 from headrace.server import ingest
-from headrace.server.store import journals
+from headrace.server.store import claims, flow_runs, journals
 from headrace.server.store.database import Database
 from tests.server.serving import NOON_US, Api
+
+from .test_scheduled_runs import deployed, planned
 
 JOURNAL = "01a20879-4912-75ac-8e3e-b5bcc94ae52f"
 RUN = "01a20879-4918-755c-b0bb-7958c1f0f8a5"
@@ -229,6 +231,62 @@ def test_a_run_that_ended_in_its_journal_cannot_be_cancelled_or_crashed(api: Api
     for type in ("CANCELLING", "CANCELLED", "CRASHED", "SCHEDULED"):
         assert status_of(api.propose("flow_runs", RUN, type)) == (200, "ABORT")
     assert api.state_of(RUN) == ("FAILED", "Failed")
+
+
+def in_pool(api: Api, database: Database, run: str) -> claims.Asker:
+    """Put a run into a pool, as a run of a deployment; return a worker of ours that asks for it."""
+    deployment = deployed(api)
+    place = api.get(f"/flow_runs/{planned(api, deployment, 3600)}").json()
+    names = ("deployment_id", "work_pool_id", "work_queue_id", "work_queue_name")
+    columns = {name: place[name] for name in names}
+    database.write(lambda connection: flow_runs.change(connection, run, columns))
+    return claims.Asker(JOURNAL[:-4] + "0000", "ours", place["work_pool_id"], None, (), 9)
+
+
+def given(api: Api, database: Database, asker: claims.Asker) -> list[str]:
+    """Let a worker of ours claim; return the runs that it is given."""
+    new_id = api.app.state.context.new_id
+    taken, _ = database.write(lambda c: claims.claim(c, asker, api.clock(), new_id=new_id))
+    return [claim.run.id for claim in taken]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("ended", ["FAILED", "CANCELLED"])
+def test_a_run_that_ended_is_planned_again_and_taken_by_a_worker_of_ours(
+    api: Api, database: Database, ended: str, force: bool
+) -> None:
+    """A new attempt, given once, whether it was asked for with or without force: what was decided before is over."""
+    journaled(database, running(2), entries.State(RUN, NOON_US + 9, "FAILED"))
+    if ended == "CANCELLED":
+        api.propose("flow_runs", RUN, ended, force=True)
+    asker = in_pool(api, database, RUN)
+    answer = api.propose("flow_runs", RUN, "SCHEDULED", force=force)
+    assert status_of(answer) == (201, "ACCEPT")
+
+    assert given(api, database, asker) == [RUN]
+    assert api.state_of(RUN) == ("PENDING", "Pending")
+    assert given(api, database, asker) == []
+    assert api.get(f"/flow_runs/{RUN}").json()["state_history"][-1]["attempt"] == 2
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_that_ended_is_planned_again_and_taken_by_a_client_of_the_contract(
+    api: Api, database: Database, force: bool
+) -> None:
+    """Its attempt has no journal, so the client speaks for it; the first attempt stays in its history."""
+    journaled(database, running(2), entries.State(RUN, NOON_US + 9, "FAILED"))
+    before = api.get(f"/flow_runs/{RUN}").json()["state_history"]
+    in_pool(api, database, RUN)
+    api.propose("flow_runs", RUN, "SCHEDULED", force=force)
+    for type, name in (("PENDING", "Pending"), ("PENDING", "Submitting"), ("RUNNING", "Running")):
+        assert status_of(api.propose("flow_runs", RUN, type, name=name)) == (201, "ACCEPT")
+    api.propose("flow_runs", RUN, "COMPLETED")
+    told = api.get(f"/flow_runs/{RUN}").json()["state_history"]
+
+    assert told[: len(before)] == before
+    assert [(each["name"], each["attempt"]) for each in told[len(before) :]] == [
+        (name, 2) for name in ("Scheduled", "Pending", "Submitting", "Running", "Completed")
+    ]
 
 
 def test_many_runs_are_asked_at_once(api: Api) -> None:

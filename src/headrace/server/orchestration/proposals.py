@@ -277,6 +277,7 @@ def _write_flow_run(
     resumes = bool(changes.get("resuming", policy["resuming"]))
     resuming = resumes and answer.state is not None and answer.state.type == "RUNNING"
     state = _state_row(answer, run, now_us, new_id())
+    row = _released(row, run.state, state)
     columns = _columns(row, run, state, resuming=resuming)
     if resuming:
         changes["resuming"] = False
@@ -286,6 +287,12 @@ def _write_flow_run(
     _mirror(connection, row, run)
     assert run.state is not None
     return run.state
+
+
+def _released(row: Row, before: StateRow | None, state: StateRow) -> Row:
+    """Return a run's row without its journal, if a client begins an attempt that will not be written there."""
+    begins = state.type in _BEGIN and before is not None and before.type == "SCHEDULED"
+    return {**row, "journal_id": None} if begins and not _keeps_journal(row, before) else row
 
 
 def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
@@ -299,7 +306,8 @@ def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
     attempt = max(1, run.strength.attempt) + answer.next_attempt
     # never before the state it follows, whosever clock told that one's time
     now_us = max(now_us, run.state.t + 1) if run.state is not None else now_us
-    rank = Rank.FORCED if proposed.force else Rank.PROPOSAL
+    # what a new attempt begins with is no last word: its process is to report on it
+    rank = Rank.FORCED if proposed.force and not answer.next_attempt else Rank.PROPOSAL
     # a new attempt has a journal of its own, which begins at byte 0
     offset = run.state.offset if run.state is not None and not answer.next_attempt else 0
     if offset and run.state is not None and run.state.rank == Rank.FACT:

@@ -116,7 +116,8 @@ class Rule(NamedTuple):
 def decide(facts: Facts, proposal: Proposal, now: int) -> Answer:
     """Answer a proposal at the moment ``now`` (microseconds since 1970, UTC)."""
     if proposal.force:
-        return Answer("ACCEPT", proposal)
+        # planned by force, it is for a worker to begin: all that was, decided or reported, is an attempt before
+        return Answer("ACCEPT", proposal, next_attempt=facts.is_flow and proposal.type == "SCHEDULED")
     before = facts.state.type if facts.state else None
     kind = "flow" if facts.is_flow else "task"
     for rule in RULES:
