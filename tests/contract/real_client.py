@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,49 @@ class Client:
         """Run a command of the client's command line."""
         return self._run([str(self.interpreter.parent / "prefect"), *words])
 
+    @contextlib.contextmanager
+    def background(self, *command: str, log: str) -> Iterator[Path]:
+        """Run a script or command of the client's environment until the end of the block; give the file of its output.
+
+        Its whole process group is told to end, as by Ctrl-C at a terminal.
+        """
+        path = self._home / log
+        program = str(self.interpreter.parent / command[0])
+        with (
+            path.open("w") as out,
+            subprocess.Popen(
+                [program, *command[1:]],
+                env={**self._environ, **_EAGER},
+                cwd=self._home,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as started,
+        ):
+            try:
+                yield path
+            finally:
+                _end(started)
+
+    def write(self, name: str, code: str) -> None:
+        """Write a file into the folder in which scripts and commands run."""
+        (self._home / name).write_text(code)
+
+    def wait_for(self, id: str, *states: str) -> dict[str, Any]:
+        """Return a flow run once it is in a state of one of these names."""
+        self.wait_until(lambda: self._run_of(id)["state_name"] in states)
+        return self._run_of(id)
+
+    def _run_of(self, id: str) -> dict[str, Any]:
+        return dict(self.http.get(f"/flow_runs/{id}").json())
+
+    def wait_until(self, condition: Callable[[], bool], within_s: float = 60) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {within_s} s"
+            time.sleep(0.2)
+
     def _run(self, command: list[str]) -> str:
         done = subprocess.run(
             command, env=self._environ, cwd=self._home, capture_output=True, text=True, timeout=180
@@ -74,6 +120,19 @@ class Client:
         body = {"flows": {"name": {"any_": [flow]}}}
         found = self.http.post("/task_runs/filter", json=body).json()
         return {run["name"].rsplit("-", 1)[0]: run["state_name"] for run in found}
+
+
+_EAGER = {"PYTHONUNBUFFERED": "1", "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+"""So that what runs in the background asks for work every second."""
+
+
+def _end(started: subprocess.Popen[bytes]) -> None:
+    for number, patience_s in ((signal.SIGINT, 20), (signal.SIGKILL, 10)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(patience_s)
+            return
 
 
 @pytest.fixture(scope="module")
