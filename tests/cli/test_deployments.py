@@ -247,6 +247,20 @@ def test_watching_ends_when_its_time_is_up(place: Place, inside: Headrace) -> No
     assert [run["state_type"] for run in runs] == ["SCHEDULED"]
 
 
+def test_runs_that_are_planned_for_later_bury_no_others(place: Place, inside: Headrace) -> None:
+    """They are counted; --state lists them. What is due is listed."""
+    name = place.deploy()
+    inside("deployment", "run", name, "--flow-run-name", "tomorrow", "--start-in", "1d")
+    inside("deployment", "run", name, "--flow-run-name", "at-once")
+    all_due = inside("flow-run", "ls", "--flow", place.flow)
+    planned = inside("flow-run", "ls", "--flow", place.flow, "--state", "scheduled", "-o", "json").json
+
+    assert "at-once" in all_due.out
+    assert "tomorrow" not in all_due.out
+    assert all_due.err == "1 more is planned for later: headrace flow-run ls --state scheduled\n"
+    assert [run["name"] for run in planned] == ["tomorrow", "at-once"]
+
+
 def test_a_run_tells_what_it_is_a_run_of(place: Place, inside: Headrace) -> None:
     """And when it is due; the deployment may be gone."""
     name = place.deploy()

@@ -81,7 +81,8 @@ def text_of(schedule: Json) -> str:
 
 
 def _interval_text(interval: Any) -> str:
-    return duration(interval) if isinstance(interval, (int, float)) else str(interval)
+    text = duration(interval) if isinstance(interval, (int, float)) else str(interval)
+    return text.replace(".0 s", " s")  # nobody chose 3.0 seconds
 
 
 def _next(schedule: Json, now: datetime) -> str | None:

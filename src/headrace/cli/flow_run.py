@@ -18,7 +18,7 @@ from headrace.model.states import TERMINAL
 from . import explain, following, named, pick, places, values
 from .advice import account
 from .exits import OF_STATE, Code, Refusal
-from .filters import filter_options, flow_filter, run_filter
+from .filters import filter_options, flow_filter, run_filter, state_filter
 from .lines import log_line, log_options, write_logs
 from .output import (
     duration,
@@ -60,16 +60,33 @@ def ls(
     limit: int,
     output: str,
 ) -> None:
-    """List flow runs, the latest first."""
-    filters = {
-        "flow_runs": run_filter(states, tags, since, datetime.now(timezone.utc)),
-        "flows": flow_filter(flows),
-    }
-    runs = calls.flow_runs(current().connection, filters, limit=limit)
+    """List flow runs, the latest first.
+
+    Runs that are planned for later are listed with --state scheduled.
+    """
+    now, of_flows = datetime.now(timezone.utc), flow_filter(flows)
+    wanted = run_filter(states, tags, since, now) or {}
+    if not states:  # a schedule plans a hundred runs: they would bury those that ran
+        wanted["expected_start_time"] = {
+            **wanted.get("expected_start_time", {}),
+            "before_": now.isoformat(),
+        }
+    connection = current().connection
+    runs = calls.flow_runs(connection, {"flow_runs": wanted, "flows": of_flows}, limit=limit)
     if output == "json":
         write_json(runs)
         return
     write_run_table(runs)
+    if not states:
+        later = {"expected_start_time": {"after_": now.isoformat()}, "state": state_filter(("scheduled",))}
+        planned = {"flow_runs": {**(run_filter((), tags, None, now) or {}), **later}, "flows": of_flows}
+        _tell_of_planned(calls.count_flow_runs(connection, planned))
+
+
+def _tell_of_planned(count: int) -> None:
+    if count:
+        runs = "1 more is" if count == 1 else f"{count:,} more are"
+        click.echo(f"{runs} planned for later: headrace flow-run ls --state scheduled", err=True)
 
 
 def write_run_table(runs: list[Json]) -> None:

@@ -92,6 +92,11 @@ def task_run(connection: Connection, id: str) -> Json:
     return run
 
 
+def count_flow_runs(connection: Connection, filters: Json) -> int:
+    """Return how many flow runs the filters find."""
+    return int(connection.post("/flow_runs/count", filters, repeatable=True))
+
+
 def count_task_runs(connection: Connection, filters: Json) -> int:
     """Return how many task runs the filters find."""
     return int(connection.post("/task_runs/count", filters, repeatable=True))
