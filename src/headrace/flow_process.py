@@ -105,7 +105,9 @@ def _load(order: Order, folder: Folder) -> Any:
             "again, with its entrypoint."
         )
     place = fetch(code, order.job, folder.code, say=_say)
-    os.chdir(place)
+    # Pull steps say where they end; else a job may have its own place to work in.
+    work = order.job.working_dir if not code.pull_steps else None
+    os.chdir(Path(work).expanduser() if work else place)
     sys.argv = [code.entrypoint]
     return load_flow(code.entrypoint, place)
 

@@ -8,6 +8,7 @@
         stacks                   what faulthandler wrote
         commands                 what the supervisor asks of the process, read on SIGTERM
         reserve                  disk space kept back for the last states
+        stop                     how long a run that is to be stopped has to end
         heard                    there once the process has heard that it is to end
         run.json                 what a worker told the process to do
         output                   what a worker's run wrote to standard output and error
@@ -76,6 +77,11 @@ class Folder(NamedTuple):
     def heard(self) -> Path:
         """There once the process has heard that it is to end."""
         return self.path / "heard"
+
+    @property
+    def stop(self) -> Path:
+        """Holds the seconds that a run which is to be stopped has to end."""
+        return self.path / "stop"
 
     @property
     def code(self) -> Path:
@@ -158,6 +164,10 @@ class Spool:
         folder.path.mkdir(parents=True, mode=0o700)
         return folder
 
+    def discard(self, journal: str) -> None:
+        """Delete the folder of a journal that was not begun."""
+        _remove(Folder(self.open / journal))
+
     def folders(self) -> list[Folder]:
         """Return the journals that are not known to be shipped, oldest first."""
         return _folders(self.open)
@@ -178,7 +188,7 @@ class Spool:
             _remove(folder)
             return
         folder.path.replace(target)
-        for name in ("reserve", "commands", "heard", "output", "output.at", "sample", ORDER_FILE):
+        for name in ("reserve", "commands", "heard", "stop", "output", "output.at", "sample", ORDER_FILE):
             (target / name).unlink(missing_ok=True)
         for request in (*target.glob("resume-*"), *target.glob("suspend-*")):
             request.unlink(missing_ok=True)
@@ -284,12 +294,13 @@ def start_ticks(pid: int) -> int | None:
 
 def is_alive(header: Open) -> bool:
     """Say whether the process that a journal belongs to still runs on this host."""
-    return (
-        header.host == host_name()
-        and header.boot == boot_id()
-        and start_ticks(header.pid) == header.started
-        and not _is_zombie(header.pid)
-    )
+    here = header.host == host_name() and header.boot == boot_id()
+    return here and is_running(header.pid, header.started)
+
+
+def is_running(pid: int, started: int) -> bool:
+    """Say whether the process of this host that began at ``started`` runs; what has ended and lingers does not."""
+    return start_ticks(pid) == started and not _is_zombie(pid)
 
 
 def _is_zombie(pid: int) -> bool:

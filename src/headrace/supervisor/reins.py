@@ -113,6 +113,8 @@ class Reins:
         """Have it end as a SIGTERM from outside does: the worker that started it is drained."""
         if not self.stopped:
             self.stopped = True
+            with contextlib.suppress(OSError, ValueError):
+                self.grace_s = float(self._folder.stop.read_text(encoding="ascii"))
             self._deadline = self._deadline or time.monotonic() + self.grace_s
             self._tell_to_end()
 

@@ -7,12 +7,10 @@ import select
 import time
 from typing import NamedTuple
 
-from ..journal.reader import iterate
 from ..journal.spool import Folder, Spool, is_alive, owner_of
-from ..model import entries
 from ..model.orders import Order
 from .launcher import Running
-from .launchers.process import ProcessRun
+from .launchers.process import ProcessRun, supervisor_of
 
 _KNOWN_S = 60.0
 """How long a worker tells the server of an attempt that it was given, and that its supervisor should have begun by then."""
@@ -49,6 +47,10 @@ class LiveRuns:
         new = journal not in self._given
         self._given.setdefault(journal, time.monotonic())
         return new
+
+    def forget(self, journal: str) -> None:
+        """Forget an attempt that could not be begun: it may be given again."""
+        self._given.pop(journal, None)
 
     def have(self) -> list[str]:
         """Return the journals of the attempts that need not be given again."""
@@ -104,14 +106,6 @@ def left_running(spool: Spool, worker: str) -> list[Live]:
     for folder in spool.folders():
         order, header = folder.order(), owner_of(folder)
         if order is not None and header is not None and order.worker == worker and is_alive(header):
-            running = ProcessRun(header.pid, _supervisor(folder), header.started)
+            running = ProcessRun(folder, header.pid, supervisor_of(folder), header.started)
             found.append(Live(order, folder, running, time.monotonic()))
     return found
-
-
-def _supervisor(folder: Folder) -> int:
-    pid = 0
-    for _, entry in iterate(folder.journal):
-        if isinstance(entry, entries.Adopted):
-            pid = entry.pid
-    return pid

@@ -16,7 +16,9 @@ from concurrent.futures import TimeoutError as FutureTimeout
 import msgspec
 
 from ...errors import LaunchError
-from ...journal.spool import Folder, host_name, is_supervised, start_ticks
+from ...journal.reader import iterate
+from ...journal.spool import Folder, Spool, host_name, is_running, is_supervised, owner_of, start_ticks
+from ...model.entries import Adopted
 from ...model.orders import Order
 from ...settings import TABLE, Settings
 from ..launcher import Gone
@@ -45,8 +47,9 @@ _decode = msgspec.json.Decoder(_Told).decode
 class ProcessRun:
     """A run process of this host, with its supervisor."""
 
-    def __init__(self, run: int, supervisor: int, started: int | None = None) -> None:
+    def __init__(self, folder: Folder, run: int, supervisor: int, started: int | None = None) -> None:
         self.pid = run
+        self._folder = folder
         self._supervisor = supervisor
         self._started = started if started is not None else start_ticks(run)
         self._fd: int | None = None
@@ -70,19 +73,17 @@ class ProcessRun:
             self._close()
         return self._gone
 
-    def stop(self, grace_seconds: float) -> None:  # noqa: ARG002  # its supervisor knows its grace time by its job
+    def stop(self, grace_seconds: float) -> None:
         """Tell its supervisor to have it end as by a SIGTERM; it kills what is left after the grace time."""
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if self._supervisor:
-                    os.kill(self._supervisor, signal.SIGUSR1)
-                else:
-                    os.kill(self.pid, signal.SIGTERM)
+            with contextlib.suppress(OSError):
+                self._folder.stop.write_text(str(grace_seconds), encoding="ascii")
+                os.kill(self._supervisor, signal.SIGUSR1)
 
     def _has_ended(self) -> bool:
         if self._fd is not None:
             return bool(select.select([self._fd], [], [], 0)[0])
-        return self._started is None or start_ticks(self.pid) != self._started
+        return self._started is None or not is_running(self.pid, self._started)
 
     def _close(self) -> None:
         if self._fd is not None:
@@ -114,7 +115,7 @@ class ProcessLauncher:
         for _ in range(_TRIES):
             try:
                 told = self._template(key).start(folder)
-                return ProcessRun(told.run, told.supervisor)
+                return ProcessRun(folder, told.run, told.supervisor)
             except _TemplateGone as gone:
                 reason = str(gone)
                 if folder.is_adopted() or is_supervised(folder):
@@ -132,9 +133,13 @@ class ProcessLauncher:
         if host != host_name() or len(rest) != 2 or not all(part.isdigit() for part in rest):
             raise LaunchError(f"{identity!r} is not a process of this host ({host_name()}).")
         pid, started = map(int, rest)
-        if start_ticks(pid) != started:
+        if not is_running(pid, started):
             return None
-        return ProcessRun(pid, 0, started)
+        for folder in Spool(self._settings.home_path).folders():
+            header = owner_of(folder)
+            if header is not None and (header.pid, header.started) == (pid, started):
+                return ProcessRun(folder, pid, supervisor_of(folder), started)
+        raise LaunchError(f"Process {pid} is no run whose journal lies in {self._settings.home_path}.")
 
     def close(self) -> None:
         """End the template processes. Runs and their supervisors go on."""
@@ -245,6 +250,12 @@ class _Template:
         for future in waiting.values():
             future.set_exception(_TemplateGone("the template process ended"))
         self._socket.close()
+
+
+def supervisor_of(folder: Folder) -> int:
+    """Return the pid of the supervisor that took a journal over last."""
+    found = [entry.pid for _, entry in iterate(folder.journal) if isinstance(entry, Adopted)]
+    return found[-1] if found else 0
 
 
 def environment(settings: Settings) -> dict[str, str]:
