@@ -90,13 +90,14 @@ class Supervisor:
     def run(self) -> bool:
         """Supervise to the end; return whether the server holds the whole journal."""
         self._shipper.catch_up()
-        self._shipper.is_first = not self._runs.adopted
+        self._shipper.is_first = self._child or not self._runs.adopted
         lives = not self._watched.ended
+        if lives:
+            self._vitals.sample()  # a process may die before the first second is over
         if lives and not self._child:  # a parent has said so before it let its child go
             self._notes.append(entries.Adopted(self._clock.now_us(), os.getpid()))
         self._shipper.start()
         if lives:
-            self._vitals.sample()  # a process may die before the first second is over
             self._listener.start()
             self._watch()
             self._keep_budget()
