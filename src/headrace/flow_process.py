@@ -17,6 +17,7 @@ from .engine import logs, planned, sampler
 from .engine import recorder as recorders
 from .engine.recorder import Recorder
 from .errors import JobError, LoadError
+from .journal.console import Console
 from .journal.reader import read_header
 from .journal.spool import Folder
 from .model.entries import Open
@@ -90,7 +91,7 @@ def _recorder(folder: Folder, header: Open) -> Recorder:
     if console:
         with contextlib.suppress(OSError, ValueError):
             os.set_inheritable(int(console), False)
-            logs.show_on(os.fdopen(int(console), "w", encoding="utf-8", errors="backslashreplace"))
+            logs.show_on(Console(int(console)))
     logs.set_up(settings)
     return made
 

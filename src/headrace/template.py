@@ -21,6 +21,7 @@ import msgspec
 from . import flow_process
 from .engine import async_driver, driver  # noqa: F401  # what every run needs: shared by all of them
 from .engine.runners import threads  # noqa: F401
+from .journal.console import Console
 from .journal.spool import Folder, try_lock
 from .model.orders import Order
 from .ports import RoamingPort, preload
@@ -112,6 +113,10 @@ def _supervise(folder: Folder, control: socket.socket) -> None:
         code = 0
     except BaseException as error:  # noqa: BLE001  # the last edge of this process
         with contextlib.suppress(OSError):
+            if control.fileno() != -1:  # the worker has not been told: it waits
+                control.send(
+                    encode_started(Started(folder.id, error=f"{type(error).__name__}: {error}"[:1000]))
+                )
             _Log(folder)(f"ended by {type(error).__name__}: {error}")
     finally:
         os._exit(code)
@@ -138,9 +143,10 @@ class _Echo:
 
     def __init__(self, order: Order) -> None:
         self._name = order.claim.run.name.encode()
+        self._console = Console(2)
 
     def __call__(self, line: bytes) -> None:
-        os.write(2, self._name + b" | " + line)
+        self._console.write_bytes(self._name + b" | " + line)
 
 
 if __name__ == "__main__":
