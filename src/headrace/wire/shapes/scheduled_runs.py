@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.wire.text import BigInt, Query, Text
+from headrace.wire.text import BigInt, Labels, Query, Text
 
 from .flow_runs import FlowRunResponse
 
@@ -33,6 +33,12 @@ class ScheduledRunsOfDeployments(ScheduledRunsOfQueue):
     deployment_ids: Annotated[list[UUID], Field(max_length=200)]
 
 
+class ScheduledFlowRun(FlowRunResponse):
+    """A flow run as workers read it; to the contract it is a shape of its own."""
+
+    labels: Labels | None = Field(default_factory=dict)  # type: ignore[assignment]  # here it may be null, there not
+
+
 class WorkerFlowRunResponse(BaseModel):
     """A planned run, and where it waits."""
 
@@ -40,4 +46,4 @@ class WorkerFlowRunResponse(BaseModel):
 
     work_pool_id: UUID
     work_queue_id: UUID
-    flow_run: FlowRunResponse
+    flow_run: ScheduledFlowRun
