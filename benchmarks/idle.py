@@ -14,7 +14,9 @@ from .side import Side
 from .workers import Work, working
 
 DEPLOYMENTS = 100
-STATEMENTS = Row("idle server, one worker, 100 deployments: SQL statements a second, on SQLite", "a second", 5)
+STATEMENTS = Row(
+    "idle server, one worker, 100 deployments: SQL statements a second, on SQLite", "a second", 5
+)
 WRITES = Row("the same: transactions a second that write", "a second", 0.2)
 MEMORY = Row("idle worker: memory, with its template process", "MB", 60)
 CPU = Row("idle worker: processor time over 60 s, with its template process", "s", 0.3)

@@ -80,7 +80,9 @@ class Work(NamedTuple):
             if found["state_type"] in ENDED:
                 raise RuntimeError(f"A run ended as {found['state']}, not as {states}.")
             if time.monotonic() > until:
-                raise TimeoutError(f"A run was to be {states}, and is {found['state']} after {longest_s:g} s.")
+                raise TimeoutError(
+                    f"A run was to be {states}, and is {found['state']} after {longest_s:g} s."
+                )
             time.sleep(_LOOK_S)
 
     def seconds_to_running(self, run: str) -> float:

@@ -31,7 +31,7 @@ def _add(place):
 
 
 @event.listens_for(Engine, "before_cursor_execute")
-def _executing(connection, cursor, statement, parameters, context, executemany):
+def _executing(connection, _cursor, statement, _parameters, _context, _executemany):
     verb = statement.split(None, 1)[0].upper()
     if verb in _WRITING:
         _add(WRITES)

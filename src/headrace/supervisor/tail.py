@@ -43,6 +43,8 @@ class OpenRuns:
         """Whether the journal is closed."""
         self.begun = False
         """Whether there was a flow run."""
+        self.told = False
+        """Whether a run has told a state."""
 
     def feed(self, data: bytes) -> None:
         """Take the next whole lines."""
@@ -52,10 +54,9 @@ class OpenRuns:
                 self.tasks[made.decode()] = True
             elif kind == b"flow":
                 self._flow_made(made.decode(), data, match.start())
-            elif state in _ENDS or name in _OVER:
-                self._ended(told.decode())
-            elif state == b"RUNNING" and self.limits:
-                self._running(told.decode(), data, match.start())
+            else:
+                self.told = True
+                self._state_told(told.decode(), state, name, data, match.start())
         self.adopted = self.adopted or _ADOPTED in data
         if b'{"k":"missing"' in data:
             found = [entries.decode(line) for line in _MISSING.findall(data)]
@@ -73,6 +74,12 @@ class OpenRuns:
             if now > began + int((self.limits[run] + grace_s) * 1_000_000):
                 return run
         return None
+
+    def _state_told(self, run: str, state: bytes, name: bytes | None, data: bytes, start: int) -> None:
+        if state in _ENDS or name in _OVER:
+            self._ended(run)
+        elif state == b"RUNNING" and self.limits:
+            self._running(run, data, start)
 
     def _ended(self, run: str) -> None:
         self.tasks.pop(run, None)
