@@ -91,12 +91,15 @@ class Worker:
 
     def until_said(self, text: str, *, within: float = PATIENCE_S) -> None:
         """Wait until it has written ``text`` since its last start."""
-        until(
-            lambda: text in self.output()[self._seen :],
-            f"worker {self.name!r} to say {text!r}",
-            within=within,
-            told=self.output,
-        )
+
+        def look() -> bool:
+            lives = self.is_alive()
+            if text in self.output()[self._seen :]:
+                return True
+            assert lives, f"The worker ended before it said {text!r}.\n{self.output()}"
+            return False
+
+        until(look, f"worker {self.name!r} to say {text!r}", within=within, told=self.output)
 
     def template(self) -> Process | None:
         """Return its template process, ``None`` where it has none yet."""
@@ -306,7 +309,7 @@ class Run:
         self._watcher.join()
         for folder in self.folders():
             header = owner_of(folder)
-            if header is not None:
+            if header is not None and header.pid:  # 0: nothing could be started
                 Process(header.pid).kill()
 
     def _watch(self) -> None:
@@ -318,6 +321,8 @@ class Run:
             for folder in self.folders():
                 if folder.id not in known and (header := owner_of(folder)) is not None:
                     known.add(folder.id)
+                    if not header.pid:  # nothing could be started
+                        continue
                     with contextlib.suppress(ProcessLookupError):  # it was quicker; its supervisor saw it
                         fd = os.pidfd_open(header.pid)
                         watched[fd] = folder.id

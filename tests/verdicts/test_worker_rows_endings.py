@@ -123,6 +123,33 @@ def test_row_02_raises(crew: Crew, start: str) -> None:
     assert_nothing_left(given)
 
 
+@pytest.mark.parametrize(
+    ("body", "type", "shown"),
+    [
+        ("def main(): main.fn()", "RecursionError", "maximum recursion depth"),
+        ("def main(): raise GeneratorExit('early')", "GeneratorExit", "early"),
+        ("async def main(): raise BaseException('rare')", "BaseException", "rare"),
+        ("async def main(): assert {} == {1: 2}, 'no match'", "AssertionError", "no match"),
+    ],
+    ids=["too deep", "GeneratorExit", "BaseException", "assert"],
+)
+def test_row_02_raises_something_odd(crew: Crew, body: str, type: str, shown: str) -> None:
+    """Whatever is raised fails the run, also what is no `Exception`."""
+    given = crew.carry_out(f"""
+        from headrace import flow
+
+        @flow
+        {body}
+    """)
+    run = given.end(within=1.0)
+
+    assert state_of(run) == ("FAILED", "Failed")
+    assert evidence_of(run)["exception"]["type"] == type
+    assert shown in run["state"]["message"]
+    assert_fact(crew, run)
+    assert_nothing_left(given)
+
+
 def test_row_03_chain_through_a_sync_parent_and_an_async_subflow(crew: Crew) -> None:
     """A chained exception fails the task, its async flow and the sync parent, root cause named; none crashed."""
     given = crew.carry_out(
@@ -259,6 +286,65 @@ PRINTS_AND_WAITS = """
             print("line", number)
         child()
 """
+
+
+@pytest.mark.parametrize(
+    ("ending", "found"),
+    [
+        ("os._exit(5)", {"exit_code": 5}),
+        ("ctypes.string_at(1)", {"signal": "SIGSEGV"}),
+        ("os.kill(os.getpid(), 9)", {"signal": "SIGKILL"}),
+    ],
+    ids=["exit", "fault", "kill"],
+)
+@pytest.mark.parametrize("place", ["import", "thread", "subflow"])
+def test_rows_06_08_and_09_elsewhere(crew: Crew, ending: str, found: Json, place: str) -> None:
+    """A process may also end while its module is imported, by another thread of it, or in a subflow."""
+    bodies = {
+        "import": f"{ending}\nmain = None",
+        "thread": f"@flow\ndef main():\n    threading.Thread(target=lambda: {ending}).start()\n    time.sleep(600)",
+        "subflow": f"@flow\ndef child():\n    {ending}\n\n@flow\ndef main():\n    child()",
+    }
+    head = "import ctypes\nimport os\nimport threading\nimport time\nfrom headrace import flow\n\nprint('last words')\n"
+    given = crew.carry_out(head + bodies[place])
+    run = given.end(within=1.0)
+
+    assert state_of(run) == ("CRASHED", "Crashed")
+    assert found.items() <= evidence_of(run).items()
+    assert any("last words" in line for line in evidence_of(run)["last_output"])
+    if "string_at" in ending:
+        assert "flows.py" in evidence_of(run)["stack"]
+    assert_verdict(run)
+    assert_nothing_left(given)
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "atexit.register(os.abort)",
+        "atexit.register(os._exit, 3)",
+        "os.closerange(3, 4096)",
+        "os.closerange(0, 3)",
+    ],
+    ids=["abort at exit", "exit at exit", "no descriptors", "no output"],
+)
+def test_row_01_returns_and_its_process_does_not(crew: Crew, trap: str) -> None:
+    """What happens to the process after the flow has returned changes nothing of the state that it earned."""
+    given = crew.carry_out(f"""
+        import atexit
+        import os
+        from headrace import flow
+
+        @flow
+        def main():
+            {trap}
+    """)
+    run = given.end(within=1.0)
+
+    assert state_of(run) == ("COMPLETED", "Completed")
+    assert_nothing_left(given)
+    assert state_of(given.record()) == ("COMPLETED", "Completed")
+    assert_fact(crew, given.record())
 
 
 def test_row_08_sigkill(crew: Crew) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .crew import Crew, at_work
+from headrace.journal.spool import owner_of
+
+from .crew import Crew, Run, at_work
 from .house import Json, Process, evidence_of, history_of, state_of, until
 from .test_worker_rows_endings import (
     TOLD_HEAD,
@@ -105,13 +109,13 @@ def test_row_18_timeout_of_the_job(crew: Crew) -> None:
     assert not child.is_alive()
 
 
-def cancel(crew: Crew, id: str, by: str) -> None:
-    """Ask for a cancel, by the command line or as a client of the contract does."""
+def cancel(crew: Crew, id: str, by: str, wanted: tuple[str, ...] = ("ACCEPT",)) -> None:
+    """Ask for a cancel, by the command line or as a client of the contract does; ``wanted`` may be its answers."""
     if by == "command":
         crew.headrace("flow-run", "cancel", id)
         return
     answer = crew.post(f"/flow_runs/{id}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    assert answer["status"] == "ACCEPT"
+    assert answer["status"] in wanted
 
 
 def assert_asked(run: Json, before: float) -> None:
@@ -169,6 +173,120 @@ def test_row_20_hooks_run_when_cancelled(crew: Crew) -> None:
     assert state_of(run) == ("CANCELLED", "Cancelled")
     assert_nothing_left(given)
     assert "tidied after Cancelled" in " ".join(crew.logs(run["id"]))
+
+
+def assert_nobody_runs(crew: Crew) -> None:
+    """Check that no process is left of any run, and no journal unshipped."""
+
+    def living() -> list[int]:
+        headers = [owner_of(folder) for folder in crew.spool.folders()]
+        return [header.pid for header in headers if header is not None and header.pid]
+
+    until(lambda: not crew.spool.folders(), "all journals to be shipped", told=lambda: str(living()))
+
+
+def test_row_20_cancel_at_any_moment(crew: Crew) -> None:
+    """A run that is cancelled while it waits, is given to a worker or is being started is Cancelled at once."""
+    deployment = crew.deploy(
+        """
+        import time
+        from headrace import flow
+
+        @flow
+        def main():
+            time.sleep(600)
+        """,
+        grace_seconds=GRACE_S,
+    )
+    chance = random.Random(20)
+    for _ in range(12):
+        given = crew.run(deployment)
+        time.sleep(chance.uniform(0.0, 0.3))  # the moment is what varies, not what is waited for
+        before = time.time()
+        cancel(crew, given.id, "client", wanted=("ACCEPT", "REJECT"))
+        run = given.end(within=1.0, patience=2.0)
+
+        assert state_of(run) == ("CANCELLED", "Cancelled")
+        assert evidence_of(run)["asked_by"]
+        assert time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(before)) <= evidence_of(run)["asked_at"]
+        assert "CRASHED" not in types_of(run)
+    assert_nobody_runs(crew)
+    assert {run["state_type"] for run in map(Run.record, crew.runs)} == {"CANCELLED"}, "none came back"
+
+
+def test_row_20_cancel_while_the_code_is_loaded(crew: Crew) -> None:
+    """A run whose module is still being imported has begun nothing: it is Cancelled, and its process ended."""
+    given = crew.carry_out(
+        """
+        import time
+
+        print("importing")
+        time.sleep(600)
+        """,
+        grace_seconds=GRACE_S,
+    )
+    given.until_said("importing")
+    process = given.process()
+    cancel(crew, given.id, "command")
+    run = given.end(within=1.0, patience=2.0)
+
+    assert state_of(run) == ("CANCELLED", "Cancelled")
+    assert evidence_of(run)["asked_by"]
+    assert "Cancel was asked by" in run["state"]["message"]
+    until(lambda: not process.is_alive(), "its process to end", within=GRACE_S + 1.0, told=given.told)
+    assert_nothing_left(given)
+    assert state_of(given.record()) == ("CANCELLED", "Cancelled")
+
+
+def test_row_20_cancel_between_two_tries(crew: Crew) -> None:
+    """A run whose process waits to try again is Cancelled at once, and does not try again."""
+    given = crew.carry_out("""
+        from headrace import flow
+
+        @flow(retries=1, retry_delay_seconds=600)
+        def main():
+            raise ValueError("once")
+    """)
+    given.until(lambda one: one["state_name"] == "AwaitingRetry", "it to wait")
+    before = time.time()
+    cancel(crew, given.id, "command")
+    run = given.end(within=1.0, patience=2.0)
+
+    assert state_of(run) == ("CANCELLED", "Cancelled")
+    assert run["run_count"] == 1
+    assert_asked(run, before)
+    assert_nothing_left(given)
+
+
+def test_row_20_cancel_of_a_subflow(crew: Crew) -> None:
+    """A subflow lives in its parent's process: what ends it ends its parent, and both say who asked."""
+    given = crew.carry_out("""
+        import time
+        from headrace import flow
+
+        @flow
+        def child():
+            print("ready")
+            time.sleep(600)
+
+        @flow
+        def main():
+            child()
+    """)
+    given.until_said("ready")
+    child = until(
+        lambda: crew.find("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [given.id]}}}),
+        "the subflow on record",
+    )[0]
+    before = time.time()
+    cancel(crew, child["id"], "command")
+    run = given.end(within=1.0, patience=2.0)
+
+    child = crew.flow_run(child["id"]) or {}
+    assert state_of(run) == state_of(child) == ("CANCELLED", "Cancelled")
+    assert evidence_of(run)["asked_by"] == evidence_of(child)["asked_by"]
+    assert_asked(child, before)
+    assert_nothing_left(given)
 
 
 IGNORES = """
@@ -262,4 +380,29 @@ def test_row_22_holds_the_gil_for_three_leases(watched_crew: Crew) -> None:
     assert state_of(run) == ("COMPLETED", "Completed")
     assert history_of(run)[-2:] == ["Running", "Completed"]
     assert run["total_run_time"] > 3 * LEASE_S
+    assert_fact(watched_crew, run)
+
+
+def test_row_22_stopped_for_three_leases(watched_crew: Crew) -> None:
+    """A process that is stopped for three leases and then let go on is Running all along, and Completed."""
+    given = watched_crew.carry_out("""
+        import time
+        from headrace import flow
+
+        @flow
+        def main():
+            print("ready")
+            time.sleep(1)
+    """)
+    given.until_said("ready")
+    given.until_running()
+    given.kill(signal.SIGSTOP)
+    over = time.monotonic() + 3 * LEASE_S + 0.5
+    until(lambda: time.monotonic() > over, "three leases to pass")
+    assert state_of(given.record()) == ("RUNNING", "Running")
+    given.kill(signal.SIGCONT)
+    run = given.end(within=1.0)
+
+    assert state_of(run) == ("COMPLETED", "Completed")
+    assert history_of(run)[-2:] == ["Running", "Completed"]
     assert_fact(watched_crew, run)

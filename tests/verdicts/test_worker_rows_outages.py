@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from headrace.model.states import TERMINAL
 from headrace.testing.postgres import Cluster
 
 from .crew import Crew, Run, at_work
@@ -94,6 +95,39 @@ def test_row_23_server_killed_and_started_again(own_crew: Crew) -> None:
         "COMPLETED",
         "Completed",
     )
+
+
+def test_row_23_server_killed_while_runs_are_given_out(own_crew: Crew) -> None:
+    """Runs that are asked for, claimed or started while the server is SIGKILLed are each carried out once."""
+    crew = own_crew
+    marks = crew.folder / "marks"
+    marks.mkdir()
+    deployment = crew.deploy(
+        """
+        import os
+        from pathlib import Path
+        from headrace import flow
+        from headrace.runtime import flow_run
+
+        @flow
+        def main(marks: str):
+            with open(Path(marks, str(flow_run.id)), "a") as file:
+                file.write(f"{os.getpid()}\\n")
+        """
+    )
+    for _ in range(3):
+        for _ in range(5):
+            crew.run(deployment, marks=str(marks))
+        crew.server.kill()
+        crew.server.start()
+    for given in crew.runs:
+        run = given.until(lambda one: one["state_type"] in TERMINAL, "its end on record")
+        assert state_of(run) == ("COMPLETED", "Completed")
+        assert run["run_count"] == 1
+        assert_fact(crew, run)
+    begun = {path.name: path.read_text().splitlines() for path in marks.iterdir()}
+    assert begun.keys() == {given.id for given in crew.runs}
+    assert {len(pids) for pids in begun.values()} == {1}, "each was carried out once"
 
 
 def test_row_24_server_down_when_the_run_ends(own_crew: Crew) -> None:

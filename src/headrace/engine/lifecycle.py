@@ -153,14 +153,20 @@ def failure(run: Run, error: BaseException) -> State[Any]:
     if isinstance(error, DeadlineReached):
         what = "A run that it belongs to passed its timeout."
         return State("CANCELLED", None, what, error, details, t=now)
-    if not isinstance(error, Exception):  # asyncio's CancelledError, GeneratorExit
-        what = "Its event loop cancelled it." if "Cancelled" in type(error).__name__ else headline(error)
-        return State("CANCELLED", None, what, error, t=now)
+    if _is_cancellation(run, error):
+        return State("CANCELLED", None, "Its event loop cancelled it.", error, t=now)
     if isinstance(error, MemoryError):
         from .memory import peak_memory_bytes  # only a run that is out of memory asks
 
         details["evidence"]["peak_memory_bytes"] = peak_memory_bytes()
     return State("FAILED", None, headline(error), error, details, t=now)
+
+
+def _is_cancellation(run: Run, error: BaseException) -> bool:
+    """Say whether async code was told to stop: asyncio's and trio's ways to, or its coroutine was closed."""
+    if isinstance(error, GeneratorExit):
+        return bool(run.definition.isasync)  # type: ignore[attr-defined]
+    return not isinstance(error, Exception) and type(error).__name__.startswith("Cancelled")
 
 
 def _suspended(run: Run, pause: Pause, now: int) -> State[Any]:

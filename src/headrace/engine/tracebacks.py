@@ -9,7 +9,9 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-_OURS = os.path.dirname(__file__) + "/"  # noqa: PTH120  # pathlib is 3 ms that importing headrace need not take
+_HERE = os.path.dirname(__file__)  # noqa: PTH120  # pathlib is 3 ms that importing headrace need not take
+_PACKAGE = os.path.dirname(_HERE)  # noqa: PTH120
+_OURS = (f"{_HERE}/", f"{_PACKAGE}/sources/", f"{_PACKAGE}/flow_process.py")
 _MESSAGE_LIMIT = 10_000
 _TRACEBACK_LIMIT = 32_000
 _CHAIN_LIMIT = 10

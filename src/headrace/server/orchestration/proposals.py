@@ -150,6 +150,8 @@ def _put(
     if answer.state is None:
         journal = _suspend(connection, row, proposal.details, asking) if answer.command == "suspend" else None
         return Outcome(answer, before, False, journal)
+    if proposal.type == "CANCELLING" and asking.who is not None:
+        answer = answer._replace(state=_asked(answer.state, asking))
     state = _write_flow_run(connection, row, run, answer, now_us=asking.now_us, new_id=asking.new_id)
     journal = None
     if answer.command == "resume" and before is not None:
@@ -160,6 +162,13 @@ def _put(
     elif state.type in _CANCEL and not _has_left(before):
         journal = _command(connection, row, "cancel", None, asking)
     return Outcome(answer, state, True, journal)
+
+
+def _asked(state: Proposal, asking: Asking) -> Proposal:
+    """Return a state for which a person or a program asked, with who and when in its evidence."""
+    known = state.details.get("evidence") or {}
+    evidence = {"asked_by": asking.who, "asked_at": iso(asking.now_us), **known}
+    return state._replace(details={**state.details, "evidence": evidence})
 
 
 def propose_task_run(
