@@ -32,6 +32,7 @@ from ..model.entries import Open
 from ..model.orders import FILE as ORDER_FILE
 from ..model.orders import Order, decode_order, encode_order
 from .reader import read_header
+from .writer import fill_reserve
 
 
 class Folder(NamedTuple):
@@ -109,6 +110,14 @@ class Folder(NamedTuple):
     def reserve(self) -> Path:
         """Disk space kept back."""
         return self.path / "reserve"
+
+    def keep_room(self) -> None:
+        """Keep disk space back for the last states of a run before it begins.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        fill_reserve(self.reserve)
 
     def adopt(self) -> None:
         """Mark that a supervisor has come: from now on a free lock means that it has died."""

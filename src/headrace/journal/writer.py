@@ -189,16 +189,25 @@ class _Reserve:
     def _fill(self) -> bool:
         """Keep all of it back; return ``False`` when the disk has no room for it."""
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                _allocate(fd, _RESERVE_BYTES)
-            finally:
-                os.close(fd)
+            fill_reserve(self._path)
         except OSError as error:
             # A missing folder or a limit on descriptors is no reason to hold logs back.
             return error.errno not in _FULL
         self._left = _RESERVE_BYTES
         return True
+
+
+def fill_reserve(path: Path) -> None:
+    """Take all the disk space that is kept back for the states of a run.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _allocate(fd, _RESERVE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _allocate(fd: int, size: int) -> None:

@@ -21,6 +21,8 @@ from .reins import Reins
 from .watch import Watched
 
 _GIVEN_UP_GRACE_S = 2.0
+_ROOM_S = 0.5
+"""How often a supervisor looks whether a full disk has room again for what it must write."""
 
 _LONG = {"stack", "sampled_stack", "last_output", "open_tasks"}
 """Evidence of the process that is too long to be repeated for each task run."""
@@ -41,6 +43,7 @@ class Closing:
         wake: Callable[[], None],
         *,
         is_parent: bool,
+        patience_s: float,
     ) -> None:
         self._folder = folder
         self._header = header
@@ -51,23 +54,33 @@ class Closing:
         self._notes = notes
         self._wake = wake
         self._is_parent = is_parent
+        self._patience_s = patience_s
 
     def close(self) -> None:
         """Write verdicts on open runs, end what was left behind, and close the journal."""
         ending = fault_in(read_stacks(self._folder.stacks), self._watched.ending())
         died = self._notes.now()
+        self._folder.reserve.unlink(missing_ok=True)  # on a full disk this is the room for what follows
         open_runs = self._runs.ids()
         if open_runs:
             evidence = self._evidence(ending, died)
-            self._notes.append(*(self._verdict(run, ending, died, evidence) for run in open_runs))
+            self._put(*(self._verdict(run, ending, died, evidence) for run in open_runs))
         orphans = self._left_behind()
         if orphans:
             self._wake()  # the state waits for nobody
             self._end_orphans(orphans)
         self._tell_lingering()
         self._tell_missing()
-        self._notes.append(self._exit(ending, died))
+        self._put(self._exit(ending, died))
         self._wake()
+
+    def _put(self, *records: entries.Entry) -> None:
+        """Write what must not be lost; while the disk is full, wait for room: only what is written reaches the server."""
+        until = time.monotonic() + self._patience_s
+        while not self._notes.append(*records):
+            if time.monotonic() > until or not self._folder.journal.exists():
+                return
+            time.sleep(_ROOM_S)
 
     def _exit(self, ending: Ending, died: int) -> entries.Exit:
         vitals = {

@@ -166,6 +166,7 @@ class Supervisor:
             self._notes,
             self._shipper.wake,
             is_parent=self._child,
+            patience_s=self._settings.ship_patience,
         ).close()
 
     def _ship_rest(self) -> bool:
@@ -178,7 +179,8 @@ class Supervisor:
             if self._shipper.away_since is None:
                 self._shipper.wake()
             time.sleep(0.02)
-        done = self._shipper.is_done()
+        # A journal without its end, for want of room on the disk, is left to whoever comes when there is some.
+        done = self._shipper.is_done() and self._runs.exited
         self._shipper.stop()
         self._watched.close()
         return done

@@ -17,11 +17,12 @@ class Notes:
         self._folder = folder
         self.now = clock.now_us
 
-    def append(self, *records: entries.Entry) -> None:
-        """Write records of our own in one go."""
+    def append(self, *records: entries.Entry) -> bool:
+        """Write records of our own in one go; return whether they are there: a full disk has no room for them."""
         writer = JournalWriter(self._folder.journal)
-        writer.append(b"".join(entries.encode(record) + b"\n" for record in records), keep=True)
+        written = writer.append(b"".join(entries.encode(record) + b"\n" for record in records), keep=True)
         writer.close()
+        return written
 
     def tell(self, run: str | None, level: int, message: str, *, logger: str = LOGGER) -> None:
         """Write a line into a flow run's log; ``level`` as in ``logging``."""

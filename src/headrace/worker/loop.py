@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 from ..errors import HeadraceError, LaunchError, ServerUnavailable
 from ..journal.reader import iterate
-from ..journal.spool import Folder, Spool, is_alive, owner_of, try_lock
+from ..journal.spool import Folder, Lock, Spool, is_alive, owner_of, try_lock
 from ..model import entries
-from ..model.orders import Claim, Claims
+from ..model.orders import Claim, Claims, Order
 from ..model.states import DEFAULT_NAME
 from ..settings import Settings
 from . import stillborn
@@ -40,6 +40,8 @@ _STATE_S = 2.0
 """How long after a run's end its state is looked for in the journal, to be told."""
 
 _REFUSED_S = 10.0
+_AILING_S = 5.0
+"""How long a worker that cannot write what a run needs (its disk is full) waits before it tries again."""
 
 
 class Worker:
@@ -77,6 +79,8 @@ class Worker:
         self._live = LiveRuns()
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
+        self._ailing = False
+        """Whether the folder of the last run could not be made; then nothing new is asked for."""
         self._stopping = threading.Event()
         self._asked_all = threading.Event()
         self._telling: list[tuple[float, Live]] = []
@@ -201,6 +205,8 @@ class Worker:
             if room <= 0:
                 self._room.wait(_FULL_S)
                 room = self._free()
+            if self._ailing:
+                room = 0
             have = self._live.have()
         wait = POLL_S if room > 0 and not self._run_once else 0.0
         return self._source.claim(self._body(room, wait, have))
@@ -228,27 +234,64 @@ class Worker:
             if new:
                 self._start(claim, claims)
                 begun = True
-        if claims.claims and not begun:
+        if self._ailing:
+            self._stopping.wait(_AILING_S)
+        elif claims.claims and not begun:
             self._stopping.wait(1.0)  # what their supervisors wrote has not reached the server yet
 
     def _start(self, claim: Claim, claims: Claims) -> None:
         order = order_of(claim, claims.template, self.name, os.environ)
-        folder = self._spool.create(claim.journal)
-        folder.write_order(order)
+        folder = self._make_folder(claim, order)
+        if folder is None:
+            return
         again = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
         try:
             running = self._launcher.start(order, folder)
         except LaunchError as error:
-            self._say(f"Flow run {claim.run.name!r} could not be started: {error}")
-            if not folder.journal.exists():
-                stillborn.write(folder, order, str(error))
-            self._recovered = 0.0
+            self._report_stillborn(claim, order, folder, error)
             return
         self._say(
             f"Flow run {claim.run.name!r} of flow {claim.run.flow_name!r} started{again}: {running.identity}."
         )
         with self._lock:
             self._live.add(Live(order, folder, running, time.monotonic()))
+
+    def _make_folder(self, claim: Claim, order: Order) -> Folder | None:
+        """Make the folder in which a run is to be told of; ``None`` when that cannot be: the run waits, unbegun."""
+        try:
+            folder = self._spool.create(claim.journal)
+            folder.write_order(order)
+            folder.keep_room()
+        except OSError as error:
+            self._put_off(claim, f"{error.strerror} in {self._spool.open}.")
+            return None
+        self._ailing = False
+        return folder
+
+    def _report_stillborn(self, claim: Claim, order: Order, folder: Folder, error: LaunchError) -> None:
+        lock = _lock(folder)
+        if lock is not None:  # else its supervisor is there after all, and tells the rest
+            with contextlib.suppress(OSError):
+                if owner_of(folder) is None:
+                    stillborn.write(folder, order, str(error))
+                    folder.adopt()  # no supervisor is to be waited for
+            lock.release()
+            if owner_of(folder) is None:
+                self._put_off(claim, str(error))
+                return
+        self._say(f"Flow run {claim.run.name!r} could not be started: {error}")
+        self._recovered = 0.0
+
+    def _put_off(self, claim: Claim, why: str) -> None:
+        """Take nothing new until this run can be started: it is given to us again, until its lease is over."""
+        self._spool.discard(claim.journal)
+        with self._lock:
+            self._live.forget(claim.journal)
+        self._ailing = True
+        self._say(
+            f"Flow run {claim.run.name!r} cannot be started now: {why} No other runs are taken until it can be; "
+            f"trying again every {_AILING_S:g} s."
+        )
 
     # -- the end
 
@@ -270,7 +313,7 @@ class Worker:
             left = self._live.all()
         for live in left:
             self._say(f"Flow run {live.order.claim.run.name!r} is ended: the worker is drained.")
-            live.running.stop(self._settings.grace_seconds)
+            live.running.stop(_grace(live, self._settings))
         longest = max([_grace(live, self._settings) for live in left], default=0.0)
         self._wait_for_ends(longest + 5.0)
 
@@ -302,6 +345,14 @@ def _end_of(spool: Spool, live: Live) -> str | None:
             if last is not None and (last.type != "RUNNING" and last.type != "PENDING"):
                 return last.name or DEFAULT_NAME[last.type]
     return None
+
+
+def _lock(folder: Folder) -> Lock | None:
+    """Take the lock of a journal whose supervisor may be about to end; ``None`` when it does not."""
+    until = time.monotonic() + _STATE_S
+    while (lock := try_lock(folder)) is None and time.monotonic() < until:
+        time.sleep(0.02)
+    return lock
 
 
 def _is_left_behind(folder: Folder) -> bool:
