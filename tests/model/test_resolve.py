@@ -147,13 +147,16 @@ def test_the_same_report_twice_does_not_stand_twice() -> None:
 
 
 def test_two_servers_that_presume_at_the_same_place_agree_in_the_end() -> None:
-    """A tie is decided by id, not by who came first."""
+    """A tie is decided by time, then by id; not by who came first."""
     a = StateRow("a", "CRASHED", "Lost", START + 9, Rank.PRESUMPTION, 1, 500)
     b = StateRow("b", "CRASHED", "Lost", START + 8, Rank.PRESUMPTION, 1, 500)
+    c = StateRow("c", "CRASHED", "Lost", START + 9, Rank.PRESUMPTION, 1, 500)
 
-    assert strength_of(a) == strength_of(b)
+    assert strength_of(a) == strength_of(b) == strength_of(c)
     assert told([a, b]) == told([b, a])
-    assert b == told([a, b]).state
+    assert a == told([a, b]).state
+    assert told([a, c]) == told([c, a])
+    assert c == told([a, c]).state
 
 
 def test_a_strength_fits_into_64_bits() -> None:

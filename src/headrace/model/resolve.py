@@ -15,7 +15,8 @@ level   report                        order within the level
 ======  ============================  ==========================================================
 
 Before all that stands the attempt: a newer one outranks every older one. Between two reports of the same
-strength the greater id decides (:func:`.runs.report`), so that not even a tie depends on who came first.
+strength the later decides, then the greater id (:func:`.runs.report`), so that not even a tie depends on who
+came first.
 """
 
 from __future__ import annotations

@@ -57,8 +57,11 @@ def report(run: Run, row: StateRow) -> bool:
 
 
 def _wins_tie(run: Run, row: StateRow) -> bool:
-    # Two of the same strength, as when two servers presume at once: any rule will do that is not "the first".
-    return run.state is not None and row.id > run.state.id and strength_of(row) == run.strength
+    # Two of the same strength: the later. Ids decide only between moments that are the same, since those of two
+    # servers follow two clocks: a run that one has planned and the other gives away must not stay planned.
+    if run.state is None or strength_of(row) != run.strength:
+        return False
+    return (row.t, row.id) > (run.state.t, run.state.id)
 
 
 def _retime(run: Run) -> None:

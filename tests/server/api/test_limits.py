@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.model.ids import IdFactory
+from headrace.server.orchestration.proposals import propose_flow_run
+from headrace.server.orchestration.rules import Proposal
 from headrace.server.store import claims
 from headrace.server.store.database import Database
-from tests.server.serving import Api
+from tests.server.serving import NOON_US, Api
 
 from .test_scheduled_runs import deployed, planned
 
@@ -122,32 +128,70 @@ def test_a_limit_does_not_hold_up_who_insists(api: Api) -> None:
     assert api.propose("flow_runs", run, "PENDING", force=True).json()["status"] == "ACCEPT"
 
 
+@pytest.fixture
+def servers(database: Database, database_url: str, home: Path) -> Iterator[list[Database]]:
+    """The same database as other servers have it open, each with a connection of its own."""
+    assert database.is_current()
+    with contextlib.ExitStack() as stack:
+        opened = [Database.open(database_url, home, direct=True) for _ in range(8)]
+        for each in opened:
+            stack.callback(each.close)
+        yield opened
+
+
 @pytest.mark.parametrize("of", ["pool", "queue", "deployment"])
-def test_limits_are_exact_for_all_kinds_of_workers_at_once(api: Api, database: Database, of: str) -> None:
-    """Workers of the contract ask for the same runs while our own claim: never more than three live."""
+def test_limits_are_exact_for_all_kinds_of_workers_at_once(
+    api: Api, servers: list[Database], of: str
+) -> None:
+    """Workers of the contract ask to begin runs at several servers while our own claim: never more than three live."""
     deployment = limited(api, of, 3)
     runs = [planned(api, deployment, -9) for _ in range(12)]
     pool = api.get("/work_pools/alpha").json()["id"]
-    asker = claims.Asker(runs[0][:-12] + "f" * 12, "w", pool, None, (), 2)
-    start = threading.Barrier(6)
+    ids, start = IdFactory(), threading.Barrier(8)
+
+    def new_id() -> str:
+        return ids.new(NOON_US)
 
     def ask(number: int) -> int:
         start.wait(20)
-        return sum(begin(api, run)[0] == "ACCEPT" for run in runs[number::2])
-
-    def claim() -> int:
-        start.wait(20)
-        given, _ = database.write(
-            lambda connection: claims.claim(
-                connection, asker, api.clock(), new_id=api.app.state.context.new_id
+        begun = 0
+        for run in runs[number::6]:
+            done = servers[number].write(
+                lambda c, run=run: propose_flow_run(
+                    c, run, Proposal("PENDING", "Pending"), now_us=NOON_US, new_id=new_id
+                )
             )
-        )
-        return len(given)
+            begun += done is not None and done.answer.status == "ACCEPT"
+        return begun
 
-    with ThreadPoolExecutor(6) as threads:
-        asked = [threads.submit(ask, number) for number in (0, 1, 0, 1)]
-        claimed = [threads.submit(claim) for _ in range(2)]
-        begun = sum(future.result(30) for future in [*asked, *claimed])
+    def claim(number: int) -> int:
+        asker = claims.Asker(runs[number], "w", pool, None, (), 2)
+        start.wait(20)
+        return len(servers[6 + number].write(lambda c: claims.claim(c, asker, NOON_US, new_id=new_id))[0])
+
+    with ThreadPoolExecutor(8) as threads:
+        given = [*(threads.submit(ask, number) for number in range(6))]
+        given += [threads.submit(claim, number) for number in range(2)]
+        begun = sum(future.result(60) for future in given)
     live = [run for run in runs if api.state_of(run)[0] == "PENDING"]
 
     assert begun == len(live) == 3
+
+
+def test_a_run_is_given_once_by_a_server_whose_clock_is_behind(api: Api, servers: list[Database]) -> None:
+    """The ids that it makes are smaller than those of the server that planned the run: that decides nothing."""
+    run = planned(api, deployed(api), -9)
+    pool = api.get("/work_pools/alpha").json()["id"]
+    asker = claims.Asker(run, "w", pool, None, (), 1)
+    behind_us, ids = NOON_US - 3_000_000, IdFactory()
+
+    def claim() -> list[str]:
+        given, _ = servers[0].write(
+            lambda c: claims.claim(c, asker, behind_us, new_id=lambda: ids.new(behind_us))
+        )
+        return [each.run.id for each in given]
+
+    assert claim() == [run]
+    assert claim() == []
+    assert api.state_of(run) == ("PENDING", "Pending")
+    assert begin(api, run) == ("ABORT", "Pending")
