@@ -15,6 +15,9 @@ from ..errors import ApiError, ServerUnavailable
 _WAIT_SECONDS = 25.0
 """Under the idle limits of the usual proxies."""
 
+_FIRST_S = 0.05
+"""Seconds before the first poll: what is short ends without one, and what begins has the processors to itself."""
+
 _BACKOFF = (0.2, 3.0)
 
 
@@ -28,7 +31,7 @@ class Listener:
         self._wake = wake
         self._log = log
         self._after = 0
-        self._stop = False
+        self._stop = threading.Event()
 
     def start(self) -> None:
         """Begin to listen."""
@@ -36,11 +39,12 @@ class Listener:
 
     def stop(self) -> None:
         """Listen no more; the thread ends with its present poll."""
-        self._stop = True
+        self._stop.set()
 
     def _run(self) -> None:
         failures = 0
-        while not self._stop:
+        self._stop.wait(_FIRST_S)
+        while not self._stop.is_set():
             try:
                 found = self._port.commands(self._journal, after=self._after, wait=_WAIT_SECONDS)
                 failures = 0
