@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench lock clean
+.PHONY: help setup demo test check format docs soak bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ format: setup ## format the code and mend what the linter can mend
 
 docs: setup ## make anew what the documents can be made of: commands, settings, states, errors, records, routes
 	$(BIN)/python -m tools.docs
+
+soak: setup ## ten minutes of runs that end in all ways while workers, supervisors and the server are killed
+	@$(BIN)/python -m tests.soak --minutes 10
 
 bench: setup ## measure, beside Prefect from its own environment; prints the table of docs/reference/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -34,6 +34,9 @@ from ..model.orders import Order, decode_order, encode_order
 from .reader import read_header
 from .writer import fill_reserve
 
+_BEGIN_S = 60.0
+"""How long the first record of a journal may take on a busy machine."""
+
 
 class Folder(NamedTuple):
     """The files of one journal."""
@@ -134,6 +137,13 @@ class Folder(NamedTuple):
         """
         try:
             return not self.is_adopted() and now - self.journal.stat().st_mtime < seconds
+        except OSError:
+            return False
+
+    def never_began(self, now: float) -> bool:
+        """Say whether it is a minute old and holds no record: whoever made it died before anything began."""
+        try:
+            return now - self.path.stat().st_mtime > _BEGIN_S and read_header(self.journal) is None
         except OSError:
             return False
 

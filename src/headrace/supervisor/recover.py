@@ -79,5 +79,5 @@ def _silent(_: str) -> None:
 
 def _put_aside(spool: Spool, folder: Folder, now: Callable[[], float] = time.time) -> None:
     with contextlib.suppress(OSError):
-        if now() - folder.path.stat().st_mtime > 60:
+        if folder.never_began(now()):
             spool.retire(folder)

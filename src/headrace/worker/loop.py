@@ -356,10 +356,10 @@ def _lock(folder: Folder) -> Lock | None:
 
 
 def _is_left_behind(folder: Folder) -> bool:
-    """Say whether nobody looks after a journal whose process has ended."""
+    """Say whether nobody looks after a journal whose process has ended, or never began."""
     lock = try_lock(folder)
     if lock is None:
         return False
     lock.release()
     header = owner_of(folder)
-    return header is not None and not is_alive(header)
+    return not is_alive(header) if header is not None else folder.never_began(time.time())
