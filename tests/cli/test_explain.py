@@ -87,7 +87,8 @@ def test_a_failure_is_told_by_its_exception_and_root_cause() -> None:
     exception = {
         "type": "BadDelivery",
         "message": "line 3 holds no amount\nand more",
-        "traceback": 'Traceback:\n  File "etl.py", line 3, in read\n  File "etl.py", line 9, in parse\nBadDelivery',
+        "traceback": 'Traceback:\n  File "etl.py", line 3, in read\n  File "etl.py", line 9, in parse\n'
+        '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\nBadDelivery',
         "root_cause": {"type": "ValueError", "message": "no number"},
     }
     told = account(run_in("FAILED", "Failed", {"exception": exception}, rank="fact", deployment_id="x"))

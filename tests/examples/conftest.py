@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,16 @@ class Reader:
         )
 
 
+    def stops_everything(self) -> None:
+        """End the workers and scripts whose pids the folder holds in ``*.pid``, and the server."""
+        for file in self.folder.glob("*.pid"):
+            pid = int(file.read_text(encoding="utf-8"))
+            with contextlib.suppress(OSError):  # it has ended already
+                if b"headrace" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+        self.types("headrace", "server", "stop")
+
+
 def on_record(noun: str) -> list[Json]:
     """Return all flow runs or task runs (``noun``) of the test's home folder, once each has ended."""
     list_runs = {"flow-run": calls.flow_runs, "task-run": calls.task_runs}[noun]
@@ -67,8 +80,10 @@ def on_record(noun: str) -> list[Json]:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, home: Path) -> Reader:
-    """A reader with an empty folder and a home folder of their own."""
+def reader(tmp_path: Path, home: Path) -> Iterator[Reader]:
+    """A reader with an empty folder and a home folder of their own, who ends what a page has them start."""
     folder = tmp_path / "work"
     folder.mkdir()
-    return Reader(folder)
+    made = Reader(folder)
+    yield made
+    made.stops_everything()

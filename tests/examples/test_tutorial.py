@@ -6,13 +6,14 @@ import doctest
 import re
 import subprocess
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from .conftest import REPOSITORY, Reader
 
-PAGE = REPOSITORY / "docs" / "tutorial" / "first-flow.md"
+PAGES = sorted((REPOSITORY / "docs" / "tutorial").glob("*.md"))
 
 _FENCE = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -75,17 +76,14 @@ def fits(step: Step, done: subprocess.CompletedProcess[str]) -> bool:
 
 
 @pytest.mark.timeout(180)
-def test_the_tutorial_is_true(reader: Reader) -> None:
-    page = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_tutorial_is_true(page: Path, reader: Reader) -> None:
+    text = page.read_text(encoding="utf-8")
     reader.environ["HEADRACE_SERVER_PORT"] = "0"  # the reader's port may be taken on this machine
-    assert (
-        len([step for block in blocks_of(page) if block.kind == "console" for step in steps_of(block.text)])
-        > 8
-    )
-    try:
-        follow(page, reader)
-    finally:
-        reader.types("headrace", "server", "stop")
+    typed = [step for block in blocks_of(text) if block.kind == "console" for step in steps_of(block.text)]
+    assert len(typed) > 8
+
+    follow(text, reader)
 
 
 def test_a_page_that_is_not_true_is_found(reader: Reader) -> None:

@@ -12,6 +12,9 @@ from headrace.model.states import TERMINAL
 
 from .output import duration, local_time
 
+_LIBRARY = re.compile(r"/lib/python\d|/(site|dist)-packages/|^<")
+"""Paths of what is installed with Python: where an error shows, seldom where it is."""
+
 _PLACE = re.compile(r'File "(.+)", line (\d+), in (.+)')
 _MESSAGE_LIMIT = 300
 
@@ -119,13 +122,15 @@ def _failed(run: Json, evidence: Json) -> Iterator[str]:
     place = _last_place(exception.get("traceback"))
     if exception.get("type") == "MemoryError":
         yield from _less_memory()
-    yield f"Begin with {root.get('type')}{f', at {place}' if place else ''}; the traceback above holds your lines only."
+    yield f"Begin with {root.get('type')}{f', at {place}' if place else ''}; the traceback above holds no line of Headrace's."
     if not run.get("run_count") or run["run_count"] <= 1:
         yield "If it may pass by itself (a network, a busy service), give the flow or the task retries and retry_delay_seconds."
 
 
 def _last_place(traceback: Any) -> str:
+    """Return the innermost place of the user's own code; the innermost of all when a library raised by itself."""
     found = _PLACE.findall(traceback) if isinstance(traceback, str) else []
+    found = [place for place in found if not _LIBRARY.search(place[0])] or found
     return f"{found[-1][0]}:{found[-1][1]} in {found[-1][2]}" if found else ""
 
 
