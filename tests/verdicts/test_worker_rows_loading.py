@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,23 @@ def test_row_16_process_cannot_be_started(crew: Crew, job: Json, shown: str) -> 
     assert state_of(run) == ("FAILED", "LoadError")
     assert shown in run["state"]["message"]
     assert run["state_history"][-1]["rank"] == "fact"
+    assert_nothing_left(given)
+
+
+def test_row_16_interrupted_while_the_code_is_loaded(crew: Crew) -> None:
+    """A SIGINT is not the code's fault: the run is Cancelled, name Interrupted, as when it comes later."""
+    given = crew.carry_out("""
+        import time
+
+        print("importing")
+        time.sleep(600)
+    """)
+    given.until_said("importing")
+    given.kill(signal.SIGINT)
+    run = given.end(within=1.0)
+
+    assert state_of(run) == ("CANCELLED", "Interrupted")
+    assert_fact(crew, run)
     assert_nothing_left(given)
 
 

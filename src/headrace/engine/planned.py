@@ -63,9 +63,11 @@ def report_unloadable(order: Order, recorder: Recorder, error: BaseException, tr
     """Write down that a planned run has failed because its code could not be loaded (row 16 of the verdicts)."""
     run, now = order.claim.run.id, recorder.now()
     found = {"exception": evidence(error), **({"tried": tried} if tried else {})}
-    message = headline(error)
+    type, name, message = "FAILED", "LoadError", headline(error)
+    if isinstance(error, KeyboardInterrupt):  # not the code's fault: as when it comes to the flow itself
+        type, name, message = "CANCELLED", "Interrupted", "Interrupted by SIGINT while its code was loaded."
     recorder.record(
-        entries.State(run, now, "FAILED", "LoadError", message, {"evidence": found}),
-        entries.Log(now, 40, logs.FLOW_LOGGER.name, f"Ended as LoadError: {message}", run),
+        entries.State(run, now, type, name, message, {"evidence": found}),
+        entries.Log(now, 40, logs.FLOW_LOGGER.name, f"Ended as {name}: {message}", run),
         keep=True,
     )
