@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from headrace.server.store.database import Database
 
 from .databases import emptied
+from .lock_record import recording
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
@@ -37,3 +39,18 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """Another one, on SQLite: what both hold is compared, whichever kind the first one is."""
     with emptied("", tmp_path_factory.mktemp("beside"), direct=True) as database:
         yield database
+
+
+@pytest.fixture(autouse=True)
+def lock_order(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With ``HEADRACE_TEST_LOCKS`` set, let every test on PostgreSQL keep the order of locks, too."""
+    if "HEADRACE_TEST_LOCKS" not in os.environ or "database" not in request.fixturenames:
+        yield
+        return
+    database: Database = request.getfixturevalue("database")
+    if database.url.get_backend_name() == "sqlite":
+        yield
+        return
+    with recording(database) as record:
+        yield
+    assert record.violations() == []

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, insert, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from headrace.errors import SettingError
 from headrace.server.store import schema
@@ -68,8 +68,17 @@ def queued(database: Database, works: list[Callable[[Connection], Any]]) -> list
         return [future.exception() or future.result() for future in futures]
 
 
-def test_queued_writes_share_a_transaction_and_each_answers_for_itself(database: Database) -> None:
+@pytest.fixture
+def grouping(home: Path) -> Iterator[Database]:
+    """An empty database whose writes share transactions: SQLite's."""
+    database = Database.open("", home)
+    yield database
+    database.close()
+
+
+def test_queued_writes_share_a_transaction_and_each_answers_for_itself(grouping: Database) -> None:
     """One that fails undoes what it did, and nothing of its neighbours."""
+    database = grouping
     begun: list[object] = []
     event.listen(database._engine, "begin", lambda _connection: begun.append(1))
 
@@ -85,8 +94,9 @@ def test_queued_writes_share_a_transaction_and_each_answers_for_itself(database:
     assert len(begun) == 2  # the held one's, and the group's
 
 
-def test_a_group_whose_transaction_fails_is_tried_one_by_one(database: Database) -> None:
+def test_a_group_whose_transaction_fails_is_tried_one_by_one(grouping: Database) -> None:
     """Whatever the reason: each write meets it again alone and reports it."""
+    database = grouping
     broken: list[int] = []
 
     def breaking(connection: Connection) -> str:
@@ -100,6 +110,28 @@ def test_a_group_whose_transaction_fails_is_tried_one_by_one(database: Database)
 
     assert sorted(map(str, outcomes)) == ["1", "2", "fine now"]
     assert count(database) == 2
+
+
+def test_one_of_a_group_that_meets_a_passing_fault_is_tried_again_alone(grouping: Database) -> None:
+    """Its neighbours are not, and nobody is told of it."""
+    calls: list[str] = []
+
+    def unlucky(connection: Connection) -> str:
+        calls.append("unlucky")
+        adding(7)(connection)
+        if calls.count("unlucky") == 1:
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+        return "at last"
+
+    def neighbour(connection: Connection) -> int:
+        calls.append("neighbour")
+        return adding(8)(connection)
+
+    outcomes = queued(grouping, [unlucky, neighbour])
+
+    assert sorted(map(str, outcomes)) == ["8", "at last"]
+    assert (calls.count("unlucky"), calls.count("neighbour")) == (2, 1)
+    assert count(grouping) == 2
 
 
 def test_a_write_inside_a_write_is_refused(database: Database) -> None:

@@ -20,7 +20,7 @@ from headrace.server.store.tables import flows
 from headrace.testing.postgres import Cluster
 
 from ..journals import an_id
-from .test_database import adding, count, queued
+from .test_database import adding, count
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def url(postgres: Cluster) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=[False, True], ids=["grouping", "direct"])
+@pytest.fixture(params=[False, True], ids=["pooled", "direct"])
 def remote(request: pytest.FixtureRequest, url: str, home: Path) -> Iterator[Database]:
     """An empty database on PostgreSQL, with either writer."""
     database = Database.open(url, home, direct=request.param)
@@ -79,42 +79,73 @@ def test_a_commit_that_nobody_answers_is_not_tried_again(remote: Database, url: 
     assert remote.write(adding(1)) == 1
 
 
-def test_a_group_whose_connection_is_cut_is_done_one_by_one(url: str, home: Path) -> None:
-    """None of its writes is lost, none is done twice, and those that fail by themselves still do."""
+def test_writes_beside_one_whose_connection_is_cut_go_on(url: str, home: Path) -> None:
+    """Each has a transaction of its own: none of them is lost, none done twice, and what fails by itself still does."""
     cuts: list[int] = []
 
     def unlucky(connection: Connection) -> str:
+        adding(9)(connection)
         if not cuts:
             cuts.append(1)
             cut(url, connection)
-            connection.execute(select(1))
+        connection.execute(select(1))
         return "at last"
 
     database = Database.open(url, home)
-    outcomes = queued(database, [adding(1), unlucky, adding(2), adding(1)])
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(database.write, work) for work in (adding(1), unlucky, adding(2), adding(1))]
+        outcomes = [future.exception() or future.result() for future in futures]
 
     assert sorted(str(each) for each in outcomes if not isinstance(each, Exception)) == ["1", "2", "at last"]
     assert [type(each).__name__ for each in outcomes if isinstance(each, Exception)] == ["IntegrityError"]
-    assert count(database) == 2
+    assert count(database) == 3
+    assert sum(database.faults.values()) >= 1
     database.close()
 
 
-def test_a_group_whose_commit_nobody_answers_is_not_tried_again(url: str, home: Path) -> None:
-    """Each caller is told the same."""
-    commits: list[int] = []
-    database = Database.open(url, home)
+def test_who_loses_a_race_looks_again(remote: Database, url: str) -> None:
+    """What another made between the look and the write is found by one more try."""
+    looks: list[int] = []
 
-    @event.listens_for(database._engine, "commit")
-    def _lose(connection: Connection) -> None:
-        commits.append(1)
-        if len(commits) == 2:  # the first is that of the write which holds the others up
-            cut(url, connection)
+    def made_once(connection: Connection) -> str:
+        found = connection.execute(select(flows.c.id).where(flows.c.name == "flow 1")).scalar()
+        looks.append(1)
+        if found is not None:
+            return "found"
+        if len(looks) == 1:
+            with psycopg.connect(url) as other:
+                other.execute(
+                    "INSERT INTO flows (id, name, created_us, updated_us) VALUES (%s, 'flow 1', 1, 1)",
+                    [an_id(77)],
+                )
+        adding(1)(connection)
+        return "made"
 
-    outcomes = queued(database, [adding(1), adding(2)])
+    assert remote.write(made_once) == "found"
+    assert len(looks) == 2
+    assert remote.faults == {"23505": 1}
 
-    assert len(commits) == 2
-    assert [database.is_passing(each) for each in outcomes] == [True, True]
-    database.close()
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [("statement_timeout", "57014"), ("default_transaction_read_only", "25006")],
+)
+def test_what_an_operator_ends_is_tried_again(remote: Database, setting: str, code: str) -> None:
+    """A statement that took too long, and a server that does not write since a failover."""
+    calls: list[int] = []
+
+    def work(connection: Connection) -> int:
+        calls.append(1)
+        if len(calls) == 1 and setting == "statement_timeout":
+            connection.execute(text("SET LOCAL statement_timeout = '10ms'"))
+            connection.execute(text("SELECT pg_sleep(20)"))
+        if len(calls) == 1:
+            connection.execute(text("SET LOCAL transaction_read_only = on"))
+        return adding(1)(connection)
+
+    assert remote.write(work) == 1
+    assert len(calls) == 2
+    assert remote.faults == {code: 1}
 
 
 def test_deadlocks_pass(remote: Database, url: str) -> None:

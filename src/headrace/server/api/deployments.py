@@ -78,8 +78,9 @@ def _put(connection: Connection, at: Context, body: DeploymentCreate) -> tuple[R
     if flow is None:
         raise HTTPException(409, f"Flow {flow_id} not found; create it before its deployments.")
     id = deployments.id_of(connection, flow_id, body.name)
+    placed = _placed(connection, at, body, id)
     known = deployments.lock(connection, id) if id is not None else None
-    changes = _columns(connection, at, body, known or _FRESH)
+    changes = _columns(connection, body, placed, known or _FRESH)
     if body.labels is not None or known is None:
         changes["labels"] = {**flow["labels"], "prefect.flow.id": flow_id, **(body.labels or {})}
     if known is None:
@@ -96,12 +97,12 @@ def _put(connection: Connection, at: Context, body: DeploymentCreate) -> tuple[R
 
 
 def _columns(
-    connection: Connection, at: Context, body: DeploymentCreate | DeploymentUpdate, known: Any
+    connection: Connection, body: DeploymentCreate | DeploymentUpdate, placed: Row, known: Any
 ) -> Row:
-    """Return the columns that a request changes of a deployment.
+    """Return the columns that a request changes of a deployment; ``placed`` are those of its place.
 
     Raises:
-        HTTPException: 404, for a pool or a limit that is not there.
+        HTTPException: 404, for a limit that is not there.
         RequestValidationError: the schema or the parameters cannot be taken.
     """
     said = body.model_fields_set
@@ -118,12 +119,25 @@ def _columns(
         changes["tags"] = new_runs.unique(body.tags)
     if body.global_concurrency_limit_id is not None:
         raise not_found(f"Global concurrency limit {body.global_concurrency_limit_id}")
-    if said & {"work_pool_name", "work_queue_name"}:
-        changes["work_queue_id"] = _queue_id(connection, at, body, known["work_queue_id"])
+    changes |= placed
     _check({**known, **changes})
     if changes.keys() & {"work_queue_id", "job_variables"}:
         _check_job(connection, {**known, **changes})
     return changes
+
+
+def _placed(
+    connection: Connection, at: Context, body: DeploymentCreate | DeploymentUpdate, id: str | None
+) -> Row:
+    """Return the columns that a request changes of a deployment's place; pools and queues are locked before it.
+
+    Raises:
+        HTTPException: 404, for a pool that is not there.
+    """
+    if not body.model_fields_set & {"work_pool_name", "work_queue_name"}:
+        return {}
+    known = deployments.queue_id(connection, id) if id is not None else None
+    return {"work_queue_id": _queue_id(connection, at, body, known)}
 
 
 def _queue_id(
@@ -182,8 +196,8 @@ def _plan(
         return
     others = any((changes[name] or None) != (known[name] or None) for name in _OF_RUNS if name in changes)
     if others or changes.get("paused", known["paused"]) != known["paused"]:
-        planning.drop_planned(connection, id)
         schedules.restart(connection, id, at.now_us())
+        planning.drop_planned(connection, id)
     elif changed:
         planning.drop_planned(connection, id, changed)
 
@@ -265,7 +279,7 @@ def bulk_delete_deployments(request: Request, body: DeploymentBulkDelete | None 
 
     def work(connection: Connection) -> list[str]:
         found = deployments.ids(connection, Scope(deployments=query.deployments), query.limit)
-        return [id for id in found if deployments.delete(connection, id)]
+        return deployments.delete(connection, found)
 
     return Json({"deleted": context(request).database.write(work)})
 
@@ -298,10 +312,11 @@ def update_deployment(request: Request, id: UUID, body: DeploymentUpdate) -> Res
     at = context(request)
 
     def work(connection: Connection) -> bool:
+        placed = _placed(connection, at, body, str(id))
         known = deployments.lock(connection, str(id))
         if known is None:
             return False
-        changes = _columns(connection, at, body, known)
+        changes = _columns(connection, body, placed, known)
         if changes.get("paused") is False:
             changes["pause_reason"] = None
         deployments.change(connection, str(id), changes, at.now_us())
@@ -318,7 +333,7 @@ def update_deployment(request: Request, id: UUID, body: DeploymentUpdate) -> Res
 @router.delete("/{id:uuid}", status_code=204)
 def delete_deployment(request: Request, id: UUID) -> Response:
     """Delete a deployment with its schedules and its runs that never began."""
-    if not context(request).database.write(lambda connection: deployments.delete(connection, str(id))):
+    if not context(request).database.write(lambda connection: deployments.delete(connection, [str(id)])):
         raise not_found("Deployment")
     return no_content()
 
@@ -342,8 +357,8 @@ def _set_paused(at: Context, id: str, paused: bool) -> Response:
             return False
         deployments.change(connection, id, {"paused": paused, "pause_reason": None}, at.now_us())
         if before["paused"] != paused:
-            planning.drop_planned(connection, id)
             schedules.restart(connection, id, at.now_us())
+            planning.drop_planned(connection, id)
         return True
 
     if not at.database.write(work):

@@ -91,7 +91,7 @@ def bulk_delete_flows(request: Request, body: FlowBulkDelete | None = None) -> R
     def work(connection: Connection) -> list[str]:
         scope = Scope(query.flows)
         found = flows.find(connection, scope, sort="CREATED_DESC", limit=query.limit, offset=0)
-        return [flow["id"] for flow in found if deletion.delete_flow(connection, flow["id"])]
+        return deletion.delete_flows(connection, [flow["id"] for flow in found])
 
     return Json({"deleted": context(request).database.write(work)})
 
@@ -129,6 +129,6 @@ def update_flow(request: Request, id: UUID, body: FlowUpdate) -> Response:
 @router.delete("/{id:uuid}", status_code=204)
 def delete_flow(request: Request, id: UUID) -> Response:
     """Delete a flow with its runs."""
-    if not context(request).database.write(lambda connection: deletion.delete_flow(connection, str(id))):
+    if not context(request).database.write(lambda connection: deletion.delete_flows(connection, [str(id)])):
         raise not_found("Flow")
     return no_content()

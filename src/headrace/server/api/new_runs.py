@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from headrace.model.names import run_name
 from headrace.server.orchestration.proposals import first_state
 from headrace.server.orchestration.rules import Proposal
-from headrace.server.store import flow_runs, task_runs
+from headrace.server.store import flow_runs, locks, task_runs
+from headrace.server.store.tables import flows
 from headrace.wire.shapes.deployments import DeploymentFlowRunCreate
 from headrace.wire.shapes.flow_runs import FlowRunCreate, FlowRunPolicy
 
@@ -60,6 +61,7 @@ def insert(
     """
     now_us = row["created_us"]
     if row["parent_task_run_id"] is not None:
+        locks.refer(connection, flows, flows.c.id == row["flow_id"])
         row = {**row, "parent_flow_run_id": _adopt(connection, row["id"], row["parent_task_run_id"])}
     proposal = proposal_of(body.state) if body.state is not None else usual
     columns = first_state(row, proposal, is_flow=True, now_us=now_us, id=at.new_id())

@@ -24,8 +24,6 @@ from . import aftermath
 from .lines import LATEST_US
 from .made import flow_run_row, planned_policy, stand_in_row, task_run_row
 
-_OF_RUNS = (entries.State, entries.TaskRun, entries.FlowRun, entries.Verdict, entries.Input)
-
 
 class Intake:
     """Take the lines of one batch, then save them."""
@@ -58,22 +56,13 @@ class Intake:
         self.openings: set[str] = set()
         """Ids of queues and deployments in which room was made, or work: workers that wait should look."""
 
-    def take(self, lines: list[tuple[int, entries.Entry | None]]) -> None:
-        """Fold lines that were never taken before."""
-        self._load(lines)
+    def take(self, lines: list[tuple[int, entries.Entry | None]], known: dict[str, Known]) -> None:
+        """Fold lines that were never taken before; ``known`` are the runs they tell of that have a row, locked."""
+        self._known = dict(known)
+        self._journal.runs = {id: one.run for id, one in known.items()}
         for offset, entry in lines:
             if not self._take_line(offset, entry):
                 self._journal.torn += 1
-
-    def _load(self, lines: list[tuple[int, entries.Entry | None]]) -> None:
-        ids = {entry.run for _, entry in lines if isinstance(entry, _OF_RUNS)}
-        ids |= {
-            entry.placeholder
-            for _, entry in lines
-            if isinstance(entry, entries.FlowRun) and entry.placeholder
-        }
-        self._known = rows.load(self._connection, ids, ids)
-        self._journal.runs = {id: known.run for id, known in self._known.items()}
 
     def _take_line(self, offset: int, entry: entries.Entry | None) -> bool:
         """Fold one line; return whether it could be."""

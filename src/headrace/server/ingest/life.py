@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.engine import Connection, RowMapping
 
@@ -11,6 +11,7 @@ from headrace.model.clock import iso
 from headrace.server.store import journals
 from headrace.server.store import runs as rows
 from headrace.server.store.database import Database
+from headrace.server.store.runs import Known
 
 from . import aftermath
 
@@ -23,16 +24,26 @@ def sign_of_life(db: Database, seen_us: Mapping[str, int]) -> None:
 
 def _note_alive(connection: Connection, seen_us: Mapping[str, int]) -> None:
     journals.saw(connection, seen_us)
-    for row in journals.presumed(connection, sorted(seen_us)):
-        withdraw_presumptions(connection, row, seen_us[row["id"]])
+    presumed = journals.presumed(connection, sorted(seen_us))
+    if presumed:
+        known = rows.load(connection, *(presumed_ids(presumed, kind) for kind in ("flow_runs", "task_runs")))
+        withdraw_presumptions(connection, presumed, known, max(seen_us.values()))
 
 
-def withdraw_presumptions(connection: Connection, row: RowMapping, now_us: int) -> None:
-    """Take back what was presumed of a journal's runs; ``row`` is the journal's."""
-    ids = row["presumed"]
-    known = rows.load(connection, ids["flow_runs"], ids["task_runs"])
-    rows.save_states(connection, [one for one in known.values() if runs.withdraw_lost(one.run)], now_us)
-    journals.set_presumed(connection, row["id"], None)
+def presumed_ids(presumed: Sequence[RowMapping], kind: str) -> list[str]:
+    """Return the ids of runs (``flow_runs`` or ``task_runs``) that are presumed lost; given journals' rows."""
+    return [id for row in presumed if row["presumed"] for id in row["presumed"][kind]]
+
+
+def withdraw_presumptions(
+    connection: Connection, presumed: Sequence[RowMapping], known: Mapping[str, Known], now_us: int
+) -> None:
+    """Take back what was presumed of journals' runs; given the journals' rows, and those runs among ``known``."""
+    ids = {id for kind in ("flow_runs", "task_runs") for id in presumed_ids(presumed, kind)}
+    theirs = [known[id] for id in sorted(ids) if id in known]
+    rows.save_states(connection, [one for one in theirs if runs.withdraw_lost(one.run)], now_us)
+    for row in presumed:
+        journals.set_presumed(connection, row["id"], None)
 
 
 def presume_lost(

@@ -10,9 +10,10 @@ from sqlalchemy.engine import Connection
 from headrace.model.ids import IdFactory
 from headrace.server.orchestration.proposals import propose_flow_run
 from headrace.server.orchestration.rules import Proposal, time_of
-from headrace.server.store import flow_runs, lateness
+from headrace.server.store import flow_runs, lateness, locks
 from headrace.server.store.database import Database
 from headrace.server.store.lateness import Paused, Unbegun
+from headrace.server.store.tables import flow_runs as flow_run_rows
 
 from .loop_lease import LeaseLost, LoopLease
 from .service import Service
@@ -112,9 +113,7 @@ class Lateness(Service):
         self, connection: Connection, ids: list[str], proposal_of: Ask
     ) -> list[tuple[Json, Json | None]]:
         now_us, moved = self._now_us(), []
-        for id in sorted(ids):  # the order in which everybody takes the locks of runs
-            if flow_runs.lock(connection, id) is None:
-                continue
+        for id in locks.hold(connection, flow_run_rows, flow_run_rows.c.id.in_(ids)):
             run = flow_runs.get(connection, id, now_us)
             proposal = proposal_of(run, now_us) if run is not None else None
             if run is None or proposal is None:

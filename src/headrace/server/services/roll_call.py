@@ -68,11 +68,12 @@ class RollCall(Service):
     def _write(
         self, connection: Connection, workers_us: dict[_Heard, int], polled_us: dict[str, int]
     ) -> None:
+        pools = polls.pools_that_are_there(connection, {heard.pool_id for heard in workers_us})
+        polls.saw(connection, polled_us)
         for (pool_id, name), at in sorted(workers_us.items()):
-            if polls.pool_is_there(connection, pool_id):
+            if pool_id in pools:
                 id = self._new_id(at)
                 workers.saw(connection, self._database.kind, pool_id, name, id=id, interval_s=None, now_us=at)
-        polls.saw(connection, polled_us)
 
     def finish(self) -> None:
         """Write what was noted before the server goes."""

@@ -154,10 +154,10 @@ class Scheduler(Service):
             mark_us = from_datetime(found.until) if found.times else row["planned_until_us"]
             again_us = from_datetime(found.again) if found.again is not None else None
             known[row["id"]] = _Next(Mark(mark_us, row["updated_us"]), again_us)
-        new = planning.insert_new(connection, self._database.kind, runs)
         before = {row["id"]: row["planned_until_us"] for row in rows}
         moved = {id: one.mark.planned_until_us for id, one in known.items()}
         planning.move_marks(connection, {id: at for id, at in moved.items() if at and at != before[id]})
+        new = planning.insert_new(connection, self._database.kind, runs)
         rest = [row["id"] for row in rows if row["id"] not in known]
         return _Made([(row, flow_names[row["flow_id"]]) for row in new], known, rest)
 

@@ -1,7 +1,7 @@
 """Claims: due runs are given to a worker, each attempt with a journal of its own, in one short transaction.
 
-Locks are taken in the server's one order: pool, queues, deployments, runs (each kind by id). Runs are taken with
-SKIP LOCKED: two servers that hand out at once pass each other by. Looking (:func:`look`) writes and locks nothing.
+Locks are taken in the server's one order (``locks.py``): pool, queues, deployments, runs, each kind by id. Runs are taken
+with SKIP LOCKED: two servers that hand out at once pass each other by. Looking (:func:`look`) writes and locks nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.engine import Connection
 
 from headrace.model import orders
@@ -19,7 +19,8 @@ from headrace.model.clock import iso
 from headrace.model.resolve import Rank, StateRow
 from headrace.model.runs import Run, report
 
-from . import answered, flows, history, slots
+from . import answered, flows, history, locks, runs, slots
+from .bulk import insert_many
 from .tables import deployments, flow_runs, journals, work_pools, work_queues
 
 Row = Mapping[str, Any]
@@ -98,9 +99,11 @@ def claim(
     rows = _lock_runs(connection, [*found.taken, *found.cancelled])
     taken = [rows[id] for id in found.taken if id in rows]
     cancelled = [rows[id] for id in found.cancelled if id in rows]
-    for row in cancelled:
-        _cancel(connection, row, now_us, new_id)
-    given = [(row, _begin(connection, row, asker, now_us, new_id)) for row in taken]
+    begun = [_begin(row, asker, now_us, new_id) for row in taken]
+    ended = [_cancel(row, now_us, new_id) for row in cancelled]
+    insert_many(connection, journals, [_journal(known, asker, now_us) for known in begun])
+    runs.save_states(connection, [*begun, *ended], now_us)
+    given = [(row, str(known.journal)) for row, known in zip(taken, begun, strict=True)]
     return _claims(connection, given), [row["id"] for row in cancelled]
 
 
@@ -168,11 +171,11 @@ def _scope(connection: Connection, asker: Asker, *, lock: bool) -> _Scope:
     if pool is None or pool.is_paused:
         return _Scope([], _r.work_queue_id, None, {})
     if lock and pool.concurrency_limit is not None:
-        connection.execute(select(c.id).where(c.id == asker.pool_id).with_for_update())
+        locks.hold(connection, work_pools, c.id == asker.pool_id)
     rows = _queues(connection, asker)
     limited = {row.id: row.concurrency_limit for row in rows if row.concurrency_limit is not None}
     if lock and limited:
-        connection.execute(select(_q.id).where(_q.id.in_(limited)).order_by(_q.id).with_for_update())
+        locks.hold(connection, work_queues, _q.id.in_(limited))
     used = slots.of_queues(connection, limited)
     rooms = {id: Room(limit - used.get(id, 0)) for id, limit in limited.items()}
     pool_free = None
@@ -207,11 +210,16 @@ def _allocate(
             for run in _due_in(connection, scope.column, group, window, capacity * _AHEAD, full)
         ]
         new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
-        limits |= _deployment_rooms(connection, new, lock=lock)
+        limits |= _deployment_rooms(connection, new)
         waiting = {id for id, room in limits.items() if room.free <= 0 and not room.cancels} - full
         if not waiting & {run.deployment for run in candidates}:
             break
         full |= waiting
+    if lock:  # all at once, so that they are locked in order; only what is counted then is exact
+        met = {run.deployment for run in candidates if run.deployment is not None}
+        limited = [id for id in met if limits[id].free < _UNLIMITED]
+        locks.hold(connection, deployments, _d.id.in_(limited))
+        limits |= _deployment_rooms(connection, limited)
     rooms = {id: room for id, room in limits.items() if room.free < _UNLIMITED}
     return allocate(
         candidates, capacity=capacity, pool=scope.pool_free, queues=scope.queues, deployments=rooms
@@ -255,15 +263,13 @@ def _next_us(connection: Connection, scope: _Scope, now_us: int) -> int | None:
     return connection.execute(statement).scalar()
 
 
-def _deployment_rooms(connection: Connection, ids: Collection[str], *, lock: bool) -> dict[str, Room]:
+def _deployment_rooms(connection: Connection, ids: Collection[str]) -> dict[str, Room]:
     """Return the room of deployments; those without a limit have room for any number."""
     if not ids:
         return {}
     statement = select(_d.id, _d.concurrency_limit, _d.concurrency_options).where(
         _d.id.in_(ids), _d.concurrency_limit.is_not(None)
     )
-    if lock:
-        statement = statement.order_by(_d.id).with_for_update()
     limited = {row.id: row for row in connection.execute(statement)}
     used = slots.of_deployments(connection, limited)
     rooms = dict.fromkeys(ids, Room(_UNLIMITED))
@@ -280,34 +286,39 @@ def _lock_runs(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
     statement = select(flow_runs).where(
         _r.id.in_(ids), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)
     )
-    rows = connection.execute(statement.order_by(_r.id).with_for_update(skip_locked=True)).mappings()
+    rows = connection.execute(locks.held(statement.order_by(_r.id), skip_locked=True)).mappings()
     return {row["id"]: cast("Row", row) for row in rows}
 
 
-def _begin(connection: Connection, row: Row, asker: Asker, now_us: int, new_id: Callable[[], str]) -> str:
+def _begin(row: Row, asker: Asker, now_us: int, new_id: Callable[[], str]) -> runs.Known:
     """Let a run enter its attempt: Pending, with a journal that its worker's supervisor is to write."""
     run, journal = history.run_of(row, is_flow=True), new_id()
-    attempt = max(1, run.strength.attempt)
     details = {"flow_run_id": run.id}
     if run.state is not None and (when := (run.state.details or {}).get("scheduled_time")):
         details["scheduled_time"] = when
-    message = f"Taken by worker {asker.worker_name}."
+    attempt, message = max(1, run.strength.attempt), f"Taken by worker {asker.worker_name}."
     _enter(run, "PENDING", "Pending", now_us, attempt, new_id(), message, details)
-    connection.execute(
-        insert(journals).values(
-            id=journal, offset=0, opened_us=now_us, last_seen_us=now_us, leased=True, attempt=attempt,
-            worker_id=asker.worker_id, worker_name=asker.worker_name,
-        )
-    )  # fmt: skip
-    _save(connection, run, journal, now_us)
-    return journal
+    return runs.Known(run, journal)
 
 
-def _cancel(connection: Connection, row: Row, now_us: int, new_id: Callable[[], str]) -> None:
+def _journal(known: runs.Known, asker: Asker, now_us: int) -> dict[str, Any]:
+    return {
+        "id": known.journal,
+        "offset": 0,
+        "opened_us": now_us,
+        "last_seen_us": now_us,
+        "leased": True,
+        "attempt": max(1, known.run.strength.attempt),
+        "worker_id": asker.worker_id,
+        "worker_name": asker.worker_name,
+    }
+
+
+def _cancel(row: Row, now_us: int, new_id: Callable[[], str]) -> runs.Known:
     run = history.run_of(row, is_flow=True)
     message = "Its deployment already has as many runs as its concurrency limit lets live (CANCEL_NEW)."
     _enter(run, "CANCELLED", "Cancelled", now_us, max(1, run.strength.attempt), new_id(), message, {})
-    _save(connection, run, row["journal_id"], now_us)
+    return runs.Known(run, row["journal_id"])
 
 
 def _enter(
@@ -316,11 +327,6 @@ def _enter(
     when = max(now_us, run.state.t + 1) if run.state is not None else now_us
     row = StateRow(id, type, name, when, Rank.PROPOSAL, attempt, 0, message, details or None)
     report(run, row)
-
-
-def _save(connection: Connection, run: Run, journal: str | None, now_us: int) -> None:
-    columns = {**history.flow_state_columns(run, journal), "updated_us": now_us}
-    connection.execute(update(flow_runs).where(_r.id == run.id).values(**columns))
 
 
 def _claims(connection: Connection, given: Sequence[tuple[Row, str]]) -> list[orders.Claim]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from headrace.errors import ServerUnavailable, SettingError
 
 from . import schema
-from .writer import DirectWriter, GroupWriter
+from .locks import LostRace
+from .writer import DirectWriter, GroupWriter, MayPass, PooledWriter
 
 T = TypeVar("T")
 
@@ -37,12 +40,14 @@ class Database:
         self.kind = _kind_of(url)
         # A server keeps the busy part of its file in memory; a companion is one of many and small.
         cache_kib = 4_096 if direct else 65_536
-        self._engine = self.kind.open_engine(url, writer=True, pool_size=1, cache_kib=cache_kib)
+        writers = 1 if direct else self.kind.WRITERS
+        self._engine = self.kind.open_engine(url, writer=True, pool_size=writers, cache_kib=cache_kib)
         self._readers = self.kind.open_engine(
             url, writer=False, pool_size=2 if direct else READERS, cache_kib=cache_kib // 4
         )
-        writer = DirectWriter if direct else GroupWriter
-        self._writer: DirectWriter | GroupWriter = writer(self._engine, self.is_passing)
+        self.faults: Counter[str] = Counter()
+        """How often writes met a passing fault since the start, by the database's code of it."""
+        self._writer = _writer_of(self._engine, writers, self._may_pass, direct=direct)
 
     @classmethod
     def open(cls, url: str | None, home: Path, *, direct: bool = False) -> Database:
@@ -80,6 +85,18 @@ class Database:
         with self._explained():
             schema.ensure(self._engine, self.kind, lock)
 
+    def remake(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work``, which may make and drop tables, in a transaction that nobody else's does meanwhile."""
+
+        def alone(connection: Connection) -> T:
+            self.kind.hold_schema(connection)
+            return work(connection)
+
+        with self._explained():
+            with self._engine.connect() as connection:
+                self.kind.prepare_file(connection)
+            return self.write(alone)
+
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Say in plain words why a database cannot be opened."""
@@ -108,16 +125,53 @@ class Database:
 
     def is_passing(self, error: BaseException) -> bool:
         """Say whether an error passes by itself (a lock, a lost connection): ask the caller to come again."""
+        if isinstance(error, LostRace):
+            return True
         return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_busy(error.orig)
+
+    def _may_pass(self, error: BaseException, tries: int) -> bool:
+        """Say whether a write that failed with ``error`` after so many tries is worth another; counts the fault."""
+        race = isinstance(error, LostRace) or (
+            isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_race(error.orig)
+        )
+        if not self.is_passing(error) and not (race and tries == 1):
+            return False
+        original = getattr(error, "orig", None)
+        self.faults[getattr(original, "sqlstate", None) or ("race" if race else "connection")] += 1
+        if original is not None and self.kind.is_stale(original):
+            self._engine.dispose()  # what is opened from now on leads to whoever writes now
+        return True
 
     def is_too_much(self, error: BaseException) -> bool:
         """Say whether a statement had more values than the database takes: ask the caller for fewer."""
         return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_too_much(error.orig)
 
+    @property
+    def has_others(self) -> bool:
+        """Whether several servers may keep their data here."""
+        return self.url.get_backend_name() != "sqlite"
+
+    def connections_used(self) -> dict[str, int]:
+        """Return how many connections of each pool are in use now, ``{"write": ..., "read": ...}``."""
+        pools = {"write": self._engine.pool, "read": self._readers.pool}
+        return {name: pool.checkedout() for name, pool in pools.items() if isinstance(pool, QueuePool)}
+
     def close(self) -> None:
         """Finish what is being written and give all connections back; closing twice is fine."""
         self._writer.close()
         self._readers.dispose()
+
+
+def _writer_of(
+    engine: Engine, writers: int, may_pass: MayPass, *, direct: bool
+) -> DirectWriter | PooledWriter | GroupWriter:
+    """Return what writes: of writes that share a transaction each holds the locks of all, in whatever order they came.
+
+    So they share one only where there is one writer at a time. Elsewhere the database puts their commits together.
+    """
+    if direct:
+        return DirectWriter(engine, may_pass)
+    return PooledWriter(engine, may_pass) if writers > 1 else GroupWriter(engine, may_pass)
 
 
 def read_url(url: str | None, home: Path) -> URL:

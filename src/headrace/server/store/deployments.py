@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 from headrace.model.attempts import Brake
 from headrace.model.clock import iso
 
-from . import deletion, readiness, run_json, schedules, slots
+from . import deletion, locks, readiness, run_json, schedules, slots
 from .filters import Matcher, Scope, deployment_order
-from .tables import deployments, flow_runs, flows, work_pools, work_queues
+from .tables import deployment_schedules, deployments, flow_runs, flows, work_pools, work_queues
 
 Json = dict[str, Any]
 Row = Mapping[str, Any]
@@ -83,7 +83,7 @@ def _limit(row: Row, active_slots: int) -> Json | None:
 
 def lock(connection: Connection, id: str) -> Row | None:
     """Return a deployment's row and keep others from writing it until the transaction ends."""
-    statement = select(deployments).where(_c.id == id).with_for_update()
+    statement = locks.held(select(deployments).where(_c.id == id))
     return cast("Row | None", connection.execute(statement).mappings().first())
 
 
@@ -96,6 +96,11 @@ def get(connection: Connection, id: str, now_us: int) -> Json | None:
 def id_of(connection: Connection, flow_id: str, name: str) -> str | None:
     """Return the id of a flow's deployment of this name, or ``None``."""
     return connection.execute(select(_c.id).where(_c.flow_id == flow_id, _c.name == name)).scalar()
+
+
+def queue_id(connection: Connection, id: str) -> str | None:
+    """Return the id of the queue that a deployment's runs are given to; ``None`` without one."""
+    return connection.execute(select(_c.work_queue_id).where(_c.id == id)).scalar()
 
 
 def by_name(connection: Connection, flow_name: str, name: str, now_us: int) -> Json | None:
@@ -140,17 +145,17 @@ def change(connection: Connection, id: str, changes: Row, now_us: int) -> bool:
     return connection.execute(statement).rowcount > 0
 
 
-def delete(connection: Connection, id: str) -> bool:
-    """Delete a deployment with its schedules and its runs that never began; return whether there was one.
+def delete(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Delete deployments with their schedules and their runs that never began; return which there were.
 
-    Runs that began stay, and keep its id.
+    Runs that began stay, and keep their deployment's id.
     """
-    if lock(connection, id) is None:
-        return False
-    waiting = (_r.deployment_id == id, _r.state_type == "SCHEDULED", _r.start_us.is_(None))
-    deletion.delete_flow_runs(connection, list(connection.execute(select(_r.id).where(*waiting)).scalars()))
-    connection.execute(sql_delete(deployments).where(_c.id == id))
-    return True
+    known = locks.hold_to_delete(connection, deployments, _c.id.in_(ids))
+    locks.hold_to_delete(connection, deployment_schedules, deployment_schedules.c.deployment_id.in_(known))
+    waiting = (_r.deployment_id.in_(known), _r.state_type == "SCHEDULED", _r.start_us.is_(None))
+    deletion.delete_flow_runs(connection, locks.hold_to_delete(connection, flow_runs, *waiting))
+    connection.execute(sql_delete(deployments).where(_c.id.in_(known)))
+    return [id for id in ids if id in set(known)]
 
 
 def _all_json(connection: Connection, rows: Sequence[Row], now_us: int) -> list[Json]:

@@ -11,7 +11,7 @@ from sqlalchemy.sql import visitors
 
 from headrace.model.clock import iso
 
-from . import flows, run_json
+from . import flows, locks, run_json
 from .filters import Matcher, Scope, Where, flow_run_order, state_parts
 from .tables import flow_runs
 
@@ -84,7 +84,7 @@ def lock(connection: Connection, id: str) -> Row | None:
     """Return a flow run's row and keep others from writing it until the transaction ends."""
     return cast(
         "Row | None",
-        connection.execute(select(flow_runs).where(_c.id == id).with_for_update()).mappings().first(),
+        connection.execute(locks.held(select(flow_runs).where(_c.id == id))).mappings().first(),
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.client.port import Command
 
+from . import locks
 from .tables import commands as commands_table
 from .tables import journals
 
@@ -27,8 +28,22 @@ def get(connection: Connection, journal: str) -> RowMapping | None:
 
 def lock(connection: Connection, journal: str) -> RowMapping | None:
     """Return a journal's row and keep others from writing it until the transaction ends."""
-    statement = select(journals).where(journals.c.id == journal).with_for_update()
+    statement = locks.held(select(journals).where(journals.c.id == journal))
     return connection.execute(statement).mappings().first()
+
+
+def begin(connection: Connection, kind: ModuleType, journal: str, now_us: int) -> RowMapping | None:
+    """Keep others from writing a journal; return its row, ``None`` when it is a new one, whose row this makes.
+
+    Two deliveries of a new journal, to two servers perhaps, meet here: the later one finds the earlier one's row.
+    """
+    known = lock(connection, journal)
+    if known is not None:
+        return known
+    fresh = {"id": journal, "offset": 0, "opened_us": now_us, "last_seen_us": now_us, "leased": False}
+    statement = kind.upsert(journals).values(**fresh).on_conflict_do_nothing()
+    made = connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount > 0
+    return None if made else lock(connection, journal)
 
 
 def save(connection: Connection, kind: ModuleType, row: Mapping[str, Any]) -> None:
@@ -121,6 +136,8 @@ def acknowledge(connection: Connection, journal: str, reached_us: Mapping[str, i
     """Note when commands about flow runs reached the supervisor: ``{flow run id: when}``."""
     rows = [{"owner": journal, "about": id, "at": at} for id, at in sorted(reached_us.items())]
     if rows:
+        c = commands_table.c
+        locks.hold(connection, commands_table, c.journal_id == journal, c.acknowledged_us.is_(None))
         connection.execute(_acknowledge, rows)
 
 

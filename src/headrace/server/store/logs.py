@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
+from sqlalchemy import ColumnElement, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import state_id_at
 
+from . import locks
 from .tables import log_chunks, task_runs
 
 CHUNK_LINES = 2_000
@@ -297,6 +298,14 @@ def _unpack(
         )
 
 
+_ANY_JOURNAL = "00000000-0000-0000-0000-000000000000"
+
+
+def count_lines(data: bytes) -> int:
+    """Return how many lines a chunk's data hold; raises what tells that they cannot be read."""
+    return sum(1 for _ in _unpack(data, 0, None, _ANY_JOURNAL))
+
+
 def compact(connection: Connection, flow_run: str, journal: str) -> None:
     """Put the small chunks of a flow run's log together: a run that logs slowly is shipped line by line.
 
@@ -314,7 +323,5 @@ def compact(connection: Connection, flow_run: str, journal: str) -> None:
     lines = [
         Line(one.t, one.level, one.logger, one.message, one.task_run, place) for place, one in sorted(found)
     ]
-    connection.execute(
-        delete(log_chunks).where(c.id.in_(bindparam("ids", [row.id for row in small], expanding=True)))
-    )
+    locks.remove(connection, log_chunks, c.id.in_([row.id for row in small]))
     insert_chunks(connection, list(chunks(flow_run, journal, lines)))

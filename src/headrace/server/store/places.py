@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from . import work_pools, work_queues
+from . import locks, work_pools, work_queues
 from .tables import work_pools as pools
 from .tables import work_queues as queues
 
@@ -60,19 +60,28 @@ def find(
     """Return a queue by names, making it when its pool is there; ``None`` when the pool is not.
 
     Without ``queue_name`` it is the pool's default queue, without ``pool_name`` the pool is ``AGENT_POOL``.
+    The queue stays until the transaction ends.
     """
     if pool_name is None:
         ensure_agent_pool(connection, new_id=new_id, now_us=now_us)
-    pool = work_pools.lock(connection, pool_name or AGENT_POOL)
-    if pool is None:
-        return None
-    id = pool["default_queue_id"]
-    if queue_name is not None:
-        id = work_queues.id_of(connection, pool["name"], queue_name)
+    pool_name = pool_name or AGENT_POOL
+    id = _queue_id(connection, pool_name, queue_name)
+    if id is None:
+        pool = work_pools.lock(connection, pool_name)  # whoever makes a queue holds its pool
+        if pool is None:
+            return None
+        id = _queue_id(connection, pool_name, queue_name)
         if id is None:
             id = new_id()
             work_queues.create(connection, pool["id"], {"name": queue_name}, id=id, now_us=now_us)
+    locks.refer(connection, queues, queues.c.id == id)
     return of_queue(connection, id)
+
+
+def _queue_id(connection: Connection, pool_name: str, queue_name: str | None) -> str | None:
+    if queue_name is not None:
+        return work_queues.id_of(connection, pool_name, queue_name)
+    return connection.execute(select(pools.c.default_queue_id).where(pools.c.name == pool_name)).scalar()
 
 
 def ensure_agent_pool(connection: Connection, *, new_id: Callable[[], str], now_us: int) -> None:

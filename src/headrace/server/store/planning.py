@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.engine import Connection
 
-from . import deletion
+from . import deletion, locks
 from .tables import deployment_schedules, deployments, flow_runs, flows, work_pools, work_queues
 
 Json = dict[str, Any]
@@ -54,8 +54,8 @@ def lock(connection: Connection, ids: Collection[str]) -> list[Row]:
     Holds the deployments' rows, by id, which whoever changes a schedule takes first.
     """
     owners = select(_s.deployment_id).where(_s.id.in_(ids))
-    held = select(_d.id).where(_d.id.in_(owners)).order_by(_d.id).with_for_update(read=True)
-    connection.execute(held).all()
+    shared = select(_d.id).where(_d.id.in_(owners)).order_by(_d.id).with_for_update(read=True)
+    connection.execute(shared).all()
     placed = (
         _joined.join(flows, flows.c.id == _d.flow_id)
         .outerjoin(work_queues, work_queues.c.id == _d.work_queue_id)
@@ -123,16 +123,21 @@ def overdue(connection: Connection, since_us: int, until_us: int) -> dict[str, l
 def drop(connection: Connection, ids: Collection[str]) -> int:
     """Delete runs of schedules, some hundreds at most, that nobody has taken meanwhile; return how many there were."""
     mine = (_r.id.in_(ids), *_untouched())
-    statement = select(_r.id).where(*mine).order_by(_r.id).with_for_update(skip_locked=True)
-    return deletion.delete_flow_runs(connection, list(connection.execute(statement).scalars()))
+    found = locks.hold_to_delete(connection, flow_runs, *mine, skip_locked=True)
+    return deletion.delete_flow_runs(connection, found)
 
 
 def drop_planned(
-    connection: Connection, deployment_id: str, of_schedules: Collection[str] | None = None
+    connection: Connection,
+    deployment_id: str,
+    of_schedules: Collection[str] | None = None,
+    *,
+    skip_locked: bool = False,
 ) -> int:
     """Delete the runs of a deployment that its schedules planned and that nobody has taken; return how many.
 
     Called when its schedules change or it is paused; ``of_schedules`` are those that changed, ``None`` means all.
+    Who holds runs already passes over what others hold (``skip_locked``).
     Walks ``ix_flow_runs_deployment_open``.
     """
     where = [
@@ -144,7 +149,7 @@ def drop_planned(
     ]
     if of_schedules is not None:
         where.append(_r.schedule_id.in_(of_schedules))
-    found = list(connection.execute(select(_r.id).where(*where)).scalars())
+    found = locks.hold_to_delete(connection, flow_runs, *where, skip_locked=skip_locked)
     return deletion.delete_flow_runs(connection, found)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
+from . import locks
 from .tables import deployments, work_pools, work_queues
 
 
@@ -18,9 +19,10 @@ def saw(connection: Connection, polled_us: Mapping[str, int]) -> None:
         connection.execute(_of_deployments, rows)
 
 
-def pool_is_there(connection: Connection, id: str) -> bool:
-    """Say whether a pool has not been deleted meanwhile."""
-    return connection.execute(select(work_pools.c.id).where(work_pools.c.id == id)).first() is not None
+def pools_that_are_there(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Return those pools that have not been deleted meanwhile; they stay until the transaction ends."""
+    locks.refer(connection, work_pools, work_pools.c.id.in_(ids))
+    return set(connection.execute(select(work_pools.c.id).where(work_pools.c.id.in_(ids))).scalars())
 
 
 _of_queues = (

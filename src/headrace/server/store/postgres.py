@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Table, cast, create_engine, func, select
@@ -26,8 +26,17 @@ for _table in metadata.tables.values():
         if "where" in _index.info:
             _index.dialect_options["postgresql"]["where"] = _index.info["where"]
 
-_PASSING = frozenset(("40001", "40P01", "53300", "57P01", "57P02", "57P03"))
-"""Serialization failure, deadlock, too many connections; the server is told to end, crashed, or starts."""
+WRITERS = 8
+"""Connections for writing: each transaction has its own, and locks its rows in the order of ``locks.py``."""
+
+_PASSING = frozenset(
+    ("40001", "40P01", "53300", "57P01", "57P02", "57P03", "55P03", "57014", "25006", "08P01")
+)
+"""Serialization failure, deadlock, too many connections; the server is told to end, crashed, or starts; a lock or a
+statement took longer than is allowed; the server has become a standby; a pooler lost its server."""
+
+_RACES = frozenset(("23505", "23503"))
+"""A row of that key was made, or the row that was referred to was deleted, between our look and our write."""
 
 _CONNECTING = {
     "connect_timeout": 10,
@@ -37,6 +46,12 @@ _CONNECTING = {
     "options": "-c plan_cache_mode=force_custom_plan",
 }
 """What libpq is told unless the URL says otherwise; seconds."""
+
+LOCK_TIMEOUT = "5s"
+"""How long a change of the tables waits for a table that somebody uses."""
+
+STATEMENT_TIMEOUT = "1h"
+"""How long one statement of such a change may take."""
 
 _SCHEMA_LOCK = 0x6865616472616365
 """Advisory lock: whoever makes or changes the tables holds it. Any number that nobody else takes would do."""
@@ -65,9 +80,51 @@ def prepare_file(connection: Connection) -> None:
     """Do nothing: the server keeps its own files."""
 
 
+def has_room_to_give(connection: Connection) -> bool:  # noqa: ARG001  # SQLite's
+    """Return ``False``: autovacuum makes what is free ready for what comes next."""
+    return False
+
+
+def give_room(connection: Connection, enough: Callable[[], bool]) -> int:  # noqa: ARG001  # as above
+    """Return 0; see :func:`has_room_to_give`."""
+    return 0
+
+
+def broken(connection: Connection) -> Iterator[str]:  # noqa: ARG001  # as above
+    """Yield nothing: PostgreSQL refuses what refers to nothing, and says so itself when it reads a damaged page."""
+    return iter(())
+
+
+def index_names(connection: Connection) -> set[str]:
+    """Return the names of all indexes."""
+    statement = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+    return set(connection.exec_driver_sql(statement).scalars())
+
+
+def table_bytes(connection: Connection) -> dict[str, int]:
+    """Return what each table takes with its indexes."""
+    statement = (
+        "SELECT relname, pg_total_relation_size(oid) FROM pg_class "
+        "WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace"
+    )
+    return {row[0]: row[1] for row in connection.exec_driver_sql(statement)}
+
+
+def whole_bytes(connection: Connection) -> tuple[int, int]:
+    """Return what the database takes on disk, and 0: it does not tell how much of it is free."""
+    return connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one(), 0
+
+
 def hold_schema(connection: Connection) -> None:
-    """Let no other process make or change tables until the transaction ends."""
+    """Let no other process make or change tables until the transaction ends, and wait for no table for long.
+
+    Whoever waits to change a table keeps everybody else waiting for it who comes later, readers too. So a change
+    gives up after :data:`LOCK_TIMEOUT`; a statement that makes an index of many rows may take its time, whatever
+    the database's usual ``statement_timeout`` is.
+    """
     connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+    for name, value in (("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", STATEMENT_TIMEOUT)):
+        connection.execute(select(func.set_config(name, value, True)))
 
 
 def is_busy(error: BaseException) -> bool:
@@ -77,6 +134,16 @@ def is_busy(error: BaseException) -> bool:
     # What the driver says without the server (a connection refused, cut, timed out) has no code.
     lost = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
     return lost and not is_too_much(error)
+
+
+def is_race(error: BaseException) -> bool:
+    """Say whether others may have come between what was read and what was written: one more try would see them."""
+    return getattr(error, "sqlstate", None) in _RACES
+
+
+def is_stale(error: BaseException) -> bool:
+    """Say whether the connection leads to a server that does not write any more: it is a standby after a failover."""
+    return getattr(error, "sqlstate", None) == "25006"
 
 
 def is_too_much(error: BaseException) -> bool:
@@ -89,6 +156,12 @@ def why_unusable(error: BaseException) -> str | None:
     if not isinstance(error, psycopg.Error):
         return None
     said = " ".join(str(error).split())
+    if error.sqlstate == "55P03":
+        return (
+            f"its tables could not be changed within {LOCK_TIMEOUT}, because somebody uses them ({said}). Nothing "
+            "was changed. Try again when less is going on, or stop the servers and whoever has a transaction open "
+            "(pg_stat_activity shows them)."
+        )
     return (
         f"{said.removesuffix('.')}. HEADRACE_DATABASE_URL names it: is PostgreSQL running there, does the database "
         "exist (createdb makes one), and may this user connect and make tables in it?"

@@ -1,7 +1,7 @@
 """Room for one run under the limits of its pool, queue and deployment.
 
-The whole server takes locks in one order: pool, queue, deployment, run. Who has counted under the first three
-knows that nobody else takes a slot of theirs until the transaction ends.
+Locks are taken in the server's one order (``locks.py``). Who has counted under pool, queue and deployment knows that
+nobody else takes a slot of theirs until the transaction ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Table, select
 from sqlalchemy.engine import Connection
 
-from . import slots
+from . import locks, slots
 from .tables import deployments, flow_runs, work_pools, work_queues
 
 
@@ -75,8 +75,8 @@ def _lock(connection: Connection, table: Table, id: str | None) -> int | None:
     if id is None:
         return None
     limit = table.c.concurrency_limit
-    statement = select(limit).where(table.c.id == id, limit.is_not(None)).with_for_update()
-    found: int | None = connection.execute(statement).scalar()
+    statement = select(limit).where(table.c.id == id, limit.is_not(None))
+    found: int | None = connection.execute(locks.held(statement)).scalar()
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.runs import Run
 
+from . import locks
 from .bulk import insert_many
 from .history import flow_state_columns, run_of, state_columns
 from .tables import flow_runs, flows, task_runs
@@ -46,7 +48,11 @@ class Known(NamedTuple):
 def load(
     connection: Connection, flow_run_ids: Iterable[str], task_run_ids: Iterable[str]
 ) -> dict[str, Known]:
-    """Return ``{id: run}`` of those that have a row. Walks the primary keys."""
+    """Return ``{id: run}`` of those that have a row, and keep others from writing them. Walks the primary keys.
+
+    All that a transaction writes of known runs is to be loaded at once: so the rows are locked in order, those of
+    the task runs that stand for the flow runs, too.
+    """
     known: dict[str, Known] = {}
     of_flows = ("parent_task_run_id", "deployment_id", "work_queue_id", "empirical_policy")
     for row in _rows(connection, flow_runs, of_flows, flow_run_ids):
@@ -59,10 +65,13 @@ def load(
             row["work_queue_id"],
             row["empirical_policy"],
         )
-    for row in _rows(connection, task_runs, ("child_flow_run_id",), task_run_ids):
-        known[row["id"]] = Known(
-            run_of(row, is_flow=False), row["journal_id"], None, row["child_flow_run_id"]
-        )
+    asked = set(task_run_ids)
+    mirrors = {one.placeholder for one in known.values() if one.placeholder is not None}
+    for row in _rows(connection, task_runs, ("child_flow_run_id",), asked | mirrors):
+        if row["id"] in asked:
+            known[row["id"]] = Known(
+                run_of(row, is_flow=False), row["journal_id"], None, row["child_flow_run_id"]
+            )
     return known
 
 
@@ -73,11 +82,18 @@ def _rows(
     columns = [table.c[name] for name in ("id", "created_us", "journal_id", *further, *_STATE)]
     for start in range(0, len(wanted), _AT_ONCE):
         statement = select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE]))
-        yield from connection.execute(statement).mappings()
+        yield from connection.execute(locks.held(statement.order_by(table.c.id))).mappings()
+
+
+def deployments_of(connection: Connection, flow_run_ids: Iterable[str]) -> list[str]:
+    """Return the ids of the deployments that flow runs are of, which never change."""
+    c = flow_runs.c
+    statement = select(c.deployment_id).where(c.id.in_(list(flow_run_ids)), c.deployment_id.is_not(None))
+    return list(connection.execute(statement.distinct()).scalars())
 
 
 def open_runs(connection: Connection, journal: str) -> list[Known]:
-    """Return the runs of a journal that have not ended; task runs that stand for subflows follow those.
+    """Return the runs of a journal that have not ended, as :func:`load` does; task runs that stand for subflows follow those.
 
     Walks ``ix_flow_runs_open`` and ``ix_task_runs_open``.
     """
@@ -144,9 +160,9 @@ def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -
         else:
             of_tasks.append({"row": known.run.id, "child": None, **columns})
     if of_flows:
-        connection.execute(_save_flow_run, of_flows)
+        connection.execute(_save_flow_run, sorted(of_flows, key=itemgetter("row")))
     if of_tasks:
-        connection.execute(_save_task_run, of_tasks)
+        connection.execute(_save_task_run, sorted(of_tasks, key=itemgetter("row")))
 
 
 _SAVED = (

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.clock import iso
 
+from . import locks
 from .tables import deployment_schedules
 
 Json = dict[str, Any]
@@ -64,6 +65,7 @@ def change(connection: Connection, deployment_id: str, id: str, changes: Row, no
 
 def restart(connection: Connection, deployment_id: str, now_us: int) -> None:
     """Plan the times of all schedules of a deployment anew from now on: it was changed, or is not paused any more."""
+    locks.hold(connection, deployment_schedules, _c.deployment_id == deployment_id)
     statement = update(deployment_schedules).where(_c.deployment_id == deployment_id)
     connection.execute(statement.values(planned_until_us=now_us))
 
@@ -90,6 +92,7 @@ def put(
     Raises:
         KeyError: it names none, and says no ``schedule`` either.
     """
+    locks.hold_to_delete(connection, deployment_schedules, _c.deployment_id == deployment_id)
     of_deployment = select(deployment_schedules).where(_c.deployment_id == deployment_id)
     known = {row["id"]: dict(row) for row in connection.execute(of_deployment).mappings()}
     kept, changed = set(), set()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Table, create_engine, event, func, literal, select
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import OperationalError
 
 BUSY_TIMEOUT_MS = 60_000
 """How long a statement waits for another process's write: companions write one after the other."""
+
+WRITERS = 1
+"""Connections for writing: there is one writer at a time anyhow, so many writes share its transactions."""
 
 _MMAP_BYTES = 256 * 1024 * 1024
 
@@ -56,11 +60,84 @@ def prepare(connection: Any, *, cache_kib: int) -> None:
 
 
 def prepare_file(connection: Connection) -> None:
-    """Put a new file in write-ahead mode, which lasts; to be called outside a transaction."""
+    """Put a new file in write-ahead mode and let it give space back, which both last; not in a transaction."""
     driver = connection.connection.driver_connection
     assert driver is not None
     if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        driver.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded in a file without tables only
         driver.execute("PRAGMA journal_mode=WAL")
+
+
+_KEEP_FREE = 1_000
+"""Pages (4 KiB each) that a file keeps for what comes next, however small it is."""
+
+
+def has_room_to_give(connection: Connection) -> bool:
+    """Say whether more than a tenth of the file is unused, and it can be made shorter.
+
+    A file of which as much is deleted as is added keeps its size. One that was made before files could give
+    space back (``auto_vacuum``) uses what is free again and stays as long as it is.
+    """
+    return _pragma(connection, "auto_vacuum") == _INCREMENTAL and _pragma(
+        connection, "freelist_count"
+    ) > _kept(connection)
+
+
+_INCREMENTAL = 2
+
+
+def give_room(connection: Connection, enough: Callable[[], bool]) -> int:
+    """Make the file shorter, page by page, until ``enough`` says so; return by how many bytes."""
+    before = _pragma(connection, "page_count")
+    surplus = _pragma(connection, "freelist_count") - _kept(connection)
+    while surplus > 0 and not enough():
+        # One page at a time: Python's driver takes one step of the statement, whatever number it names.
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+        surplus -= 1
+    return (before - _pragma(connection, "page_count")) * _pragma(connection, "page_size")
+
+
+def _kept(connection: Connection) -> int:
+    return max(_KEEP_FREE, _pragma(connection, "page_count") // 10)
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+
+
+def broken(connection: Connection) -> Iterator[str]:
+    """Yield what is wrong with the file, and what refers to a row that is not there."""
+    for (found,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if found != "ok":
+            yield f"The file is damaged: {found}."
+    for table, row, parent, _number in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"Row {row} of {table} refers to a row of {parent} that is not there."
+
+
+def index_names(connection: Connection) -> set[str]:
+    """Return the names of all indexes."""
+    statement = "SELECT name FROM sqlite_master WHERE type = 'index'"
+    return set(connection.exec_driver_sql(statement).scalars())
+
+
+def table_bytes(connection: Connection) -> dict[str, int]:
+    """Return what each table takes with its indexes; nothing where SQLite was built without ``dbstat``."""
+    statement = (
+        "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat AS s JOIN sqlite_master AS m ON m.name = s.name "
+        "WHERE s.aggregate = TRUE GROUP BY m.tbl_name"
+    )
+    try:
+        return {row[0]: row[1] for row in connection.exec_driver_sql(statement)}
+    except OperationalError as error:
+        if "dbstat" not in str(error.orig):
+            raise
+        return {}
+
+
+def whole_bytes(connection: Connection) -> tuple[int, int]:
+    """Return how long the file is, and how much of it is free."""
+    page = _pragma(connection, "page_size")
+    return page * _pragma(connection, "page_count"), page * _pragma(connection, "freelist_count")
 
 
 def hold_schema(connection: Connection) -> None:
@@ -73,6 +150,16 @@ def is_busy(error: BaseException) -> bool:
         return False
     text = str(error)
     return "locked" in text or "busy" in text
+
+
+def is_race(error: BaseException) -> bool:  # noqa: ARG001  # PostgreSQL's
+    """Return ``False``: nobody writes between what a writing transaction reads and what it writes."""
+    return False
+
+
+def is_stale(error: BaseException) -> bool:  # noqa: ARG001  # PostgreSQL's
+    """Return ``False``: a file does not move to another server."""
+    return False
 
 
 def is_too_much(error: BaseException) -> bool:

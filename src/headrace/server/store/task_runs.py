@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
 
-from . import flow_runs, run_json
+from . import flow_runs, locks, run_json
 from .filters import Matcher, Scope, task_run_order
 from .tables import task_runs
 
@@ -53,7 +53,7 @@ def lock(connection: Connection, id: str) -> Row | None:
     """Return a task run's row and keep others from writing it until the transaction ends."""
     return cast(
         "Row | None",
-        connection.execute(select(task_runs).where(_c.id == id).with_for_update()).mappings().first(),
+        connection.execute(locks.held(select(task_runs).where(_c.id == id))).mappings().first(),
     )
 
 

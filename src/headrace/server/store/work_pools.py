@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from headrace.model.clock import iso
 from headrace.wire.filters import WorkPoolFilter
 
-from . import filters, readiness, slots, work_queues
+from . import filters, locks, readiness, slots, work_queues
 from .tables import work_pools, workers
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ def to_json(row: Row, *, ready: bool, active_slots: int) -> Json:
 
 def lock(connection: Connection, name: str) -> Row | None:
     """Return a pool's row and keep others from writing it until the transaction ends; ``None`` without one."""
-    statement = select(work_pools).where(_c.name == name).with_for_update()
+    statement = locks.held(select(work_pools).where(_c.name == name))
     return cast("Row | None", connection.execute(statement).mappings().first())
 
 
@@ -94,12 +94,12 @@ def delete(connection: Connection, name: str) -> bool:
 
     Its deployments stay, without a queue; its runs that have not ended belong to no queue any more.
     """
-    row = lock(connection, name)
-    if row is None:
-        return False
-    work_queues.let_go(connection, work_queues.ids_of(connection, row["id"]))
-    connection.execute(sql_delete(work_pools).where(_c.id == row["id"]))
-    return True
+    found = locks.hold_to_delete(connection, work_pools, _c.name == name)
+    for id in found:
+        work_queues.let_go(connection, work_queues.ids_of(connection, id))
+        locks.remove(connection, workers, workers.c.work_pool_id == id)
+        connection.execute(sql_delete(work_pools).where(_c.id == id))
+    return bool(found)
 
 
 def _all_json(connection: Connection, rows: Sequence[Row], now_us: int) -> list[Json]:

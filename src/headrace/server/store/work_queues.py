@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 from headrace.model.clock import iso
 from headrace.wire.filters import WorkQueueFilter
 
-from . import filters, readiness, slots
-from .tables import flow_runs, work_pools, work_queues
+from . import filters, locks, readiness, slots
+from .tables import deployments, flow_runs, work_pools, work_queues
 
 Json = dict[str, Any]
 Row = Mapping[str, Any]
@@ -108,9 +108,12 @@ def change(connection: Connection, id: str, changes: Row, now_us: int) -> bool:
         return False
     if "priority" in changes:
         _make_room(connection, pool_id, changes["priority"], id)
+    locks.hold(connection, work_queues, _c.id == id)
     connection.execute(update(work_queues).where(_c.id == id).values(**changes, updated_us=now_us))
     if "name" in changes:
-        named = update(flow_runs).where(flow_runs.c.work_queue_id == id, flow_runs.c.end_us.is_(None))
+        open_ones = (flow_runs.c.work_queue_id == id, flow_runs.c.end_us.is_(None))
+        locks.hold(connection, flow_runs, *open_ones)
+        named = update(flow_runs).where(*open_ones)
         connection.execute(named.values(work_queue_name=changes["name"]))
     return True
 
@@ -143,10 +146,12 @@ def last_polled_us(connection: Connection, id: str) -> int | None:
 def let_go(connection: Connection, ids: Sequence[str]) -> None:
     """Take the runs that have not ended from queues that are about to go. Walks ``ix_flow_runs_work_queue``.
 
-    The queues are locked first, by id: pools before queues before runs, as everywhere.
+    With them their deployments are locked, which the database lets go as it deletes the queues.
     """
-    connection.execute(select(_c.id).where(_c.id.in_(ids)).order_by(_c.id).with_for_update())
+    locks.hold_to_delete(connection, work_queues, _c.id.in_(ids))
+    locks.hold(connection, deployments, deployments.c.work_queue_id.in_(ids))
     c = flow_runs.c
+    locks.hold(connection, flow_runs, c.work_queue_id.in_(ids), c.end_us.is_(None))
     nowhere = dict.fromkeys(("work_pool_id", "work_pool_name", "work_queue_id", "work_queue_name"))
     statement = update(flow_runs).where(c.work_queue_id.in_(ids), c.end_us.is_(None))
     connection.execute(statement.values(**nowhere))
@@ -161,13 +166,14 @@ def late(connection: Connection, id: str) -> int:
 
 def _lock_pool_of(connection: Connection, id: str) -> str | None:
     pool = select(_c.work_pool_id).where(_c.id == id).scalar_subquery()
-    statement = select(work_pools.c.id).where(work_pools.c.id == pool).with_for_update()
+    statement = locks.held(select(work_pools.c.id).where(work_pools.c.id == pool))
     return connection.execute(statement).scalar()
 
 
 def _make_room(connection: Connection, pool_id: str, priority: int, own: str | None) -> None:
     """Push back the queue that has this priority, and those that are in its way."""
     behind = (_c.work_pool_id == pool_id, _c.priority >= priority)
+    locks.hold(connection, work_queues, _c.work_pool_id == pool_id)
     rows = connection.execute(select(_c.id, _c.priority).where(*behind).order_by(_c.priority)).all()
     taken = priority
     for id, at in rows:

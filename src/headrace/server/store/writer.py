@@ -1,4 +1,4 @@
-"""One writer at a time: many writes share a transaction, and one's error does not undo the others."""
+"""How writes are carried out: each in a transaction, or many in one; what passes by itself is tried again."""
 
 from __future__ import annotations
 
@@ -40,12 +40,16 @@ class _Job(NamedTuple):
     outcome: Future[Any]
 
 
-class DirectWriter:
-    """Write in the calling thread: for processes that write little and should start fast."""
+MayPass = Callable[[BaseException, int], bool]
+"""Says whether a write that failed with an error after so many tries may succeed when it is tried again."""
 
-    def __init__(self, engine: Engine, is_passing: Callable[[BaseException], bool]) -> None:
+
+class DirectWriter:
+    """Write in the calling thread: for PostgreSQL, and for processes that write little and should start fast."""
+
+    def __init__(self, engine: Engine, may_pass: MayPass) -> None:
         self.engine = engine
-        self._is_passing = is_passing
+        self._may_pass = may_pass
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Carry out ``work`` in a transaction of its own; after a passing fault it is called again."""
@@ -67,11 +71,11 @@ class DirectWriter:
             return value
 
     def _patiently(self, work: Callable[[Connection], T]) -> T:
-        for pause_s in PAUSES_S:
+        for tries, pause_s in enumerate(PAUSES_S, start=1):
             try:
                 return self.once(work)
             except Exception as error:
-                if not self._is_passing(error):
+                if not self._may_pass(error, tries):
                     raise
                 time.sleep(pause_s * random.uniform(0.5, 1.5))
         return self.once(work)
@@ -81,11 +85,47 @@ class DirectWriter:
         self.engine.dispose()
 
 
+class PooledWriter:
+    """Write in the calling thread, as many at once as the engine has connections: PostgreSQL's way."""
+
+    def __init__(self, engine: Engine, may_pass: MayPass) -> None:
+        self._direct = DirectWriter(engine, may_pass)
+        self._mine = threading.local()
+        self._free = threading.Condition()
+        self._writing = 0
+        self._closed = False
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out ``work`` in a transaction of its own; after a passing fault it is called again."""
+        if getattr(self._mine, "writes", False):
+            raise RuntimeError("A write asked for another write; use the connection it was given.")
+        with self._free:
+            if self._closed:
+                raise RuntimeError("The database is closed.")
+            self._writing += 1
+        self._mine.writes = True
+        try:
+            return self._direct.write(work)
+        finally:
+            self._mine.writes = False
+            with self._free:
+                self._writing -= 1
+                self._free.notify_all()
+
+    def close(self) -> None:
+        """Wait for what is being written, and give the connections back."""
+        with self._free:
+            self._closed = True
+            self._free.wait_for(lambda: not self._writing)
+        self._direct.close()
+
+
 class GroupWriter:
     """Write in one thread of its own, several queued writes in one transaction (group commit)."""
 
-    def __init__(self, engine: Engine, is_passing: Callable[[BaseException], bool]) -> None:
-        self._direct = DirectWriter(engine, is_passing)
+    def __init__(self, engine: Engine, may_pass: MayPass) -> None:
+        self._direct = DirectWriter(engine, may_pass)
+        self._may_pass = may_pass
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._gate = threading.Lock()  # so that nothing is queued behind the end
@@ -135,14 +175,18 @@ class GroupWriter:
     def _together(self, jobs: list[_Job]) -> bool:
         """Return whether all writes were settled in one transaction."""
         outcomes: list[tuple[Any, Exception | None]]
+        lost_commit = False
         try:
             outcomes = self._direct.once(lambda shared: [_in_savepoint(shared, job.work) for job in jobs])
         except _CommitLost as lost:
-            outcomes = [(None, lost.error)] * len(jobs)
+            outcomes, lost_commit = [(None, lost.error)] * len(jobs), True
         except Exception:  # noqa: BLE001  # whatever it was, each write meets it again alone and reports it
             return False
         for job, (value, error) in zip(jobs, outcomes, strict=True):
-            _settle(job.outcome, value, error)
+            if error is not None and not lost_commit and self._may_pass(error, 1):
+                self._alone(job)  # what it did was undone with its savepoint
+            else:
+                _settle(job.outcome, value, error)
         return True
 
     def _alone(self, job: _Job) -> None:

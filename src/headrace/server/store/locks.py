@@ -1,0 +1,95 @@
+"""The one order in which rows are locked: who holds a row waits only for rows of its own or a later kind.
+
+Rows of one kind are taken by id, in one statement or in a sorted batch. Who keeps to that waits for nobody who
+waits for him, so no deadlock can come about; ``tests/server/store/test_lock_order.py`` records which rows each
+transaction really locks, foreign keys' included, and fails on a step back.
+
+Three things need no place in the order, because nobody waits: rows that the transaction itself made, rows that are
+passed over when somebody holds them (``skip_locked``), and rows that are held already.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Select, Table, delete, select
+from sqlalchemy.engine import Connection
+
+from .tables import (
+    commands,
+    deployment_schedules,
+    deployments,
+    events,
+    flow_run_inputs,
+    flow_runs,
+    flows,
+    journals,
+    leases,
+    log_chunks,
+    task_runs,
+    work_pools,
+    work_queues,
+    workers,
+)
+
+ORDER: tuple[Table, ...] = (
+    leases,  # which server turns a loop
+    journals,  # before all that a journal tells of
+    work_pools,
+    work_queues,
+    deployments,
+    deployment_schedules,
+    flows,
+    flow_runs,
+    task_runs,
+    log_chunks,
+    flow_run_inputs,
+    commands,
+    events,
+    workers,
+)
+"""Every kind of row that is written after it was made, the first to be locked first."""
+
+Where = ColumnElement[bool]
+S = TypeVar("S", bound=Select[Any])
+
+
+class LostRace(Exception):
+    """What was to be locked changed before it was: the transaction is to begin anew."""
+
+
+def held(statement: S, *, skip_locked: bool = False) -> S:
+    """Return a SELECT that keeps others from writing its rows; others may still refer to them by foreign keys.
+
+    One of several rows has to be in the order of their ids.
+    """
+    return statement.with_for_update(key_share=True, skip_locked=skip_locked)
+
+
+def hold(connection: Connection, table: Table, *where: Where, skip_locked: bool = False) -> list[Any]:
+    """Keep others from writing rows until the transaction ends; return their ids, in order."""
+    statement = select(table.c.id).where(*where).order_by(table.c.id)
+    return list(connection.execute(held(statement, skip_locked=skip_locked)).scalars())
+
+
+def hold_to_delete(
+    connection: Connection, table: Table, *where: Where, skip_locked: bool = False
+) -> list[Any]:
+    """As :func:`hold`, and keep others from referring to the rows, which are about to go."""
+    statement = select(table.c.id).where(*where).order_by(table.c.id)
+    return list(connection.execute(statement.with_for_update(skip_locked=skip_locked)).scalars())
+
+
+def refer(connection: Connection, table: Table, *where: Where) -> None:
+    """Keep rows from being deleted: to be called before what refers to them is written, if that comes out of order."""
+    if connection.dialect.name != "sqlite":  # where one transaction writes at a time
+        statement = select(table.c.id).where(*where).order_by(table.c.id)
+        connection.execute(statement.with_for_update(read=True, key_share=True))
+
+
+def remove(connection: Connection, table: Table, *where: Where) -> int:
+    """Delete rows, locking them by id first; return how many there were."""
+    if connection.dialect.name != "sqlite":
+        key = table.primary_key.columns
+        connection.execute(select(*key).where(*where).order_by(*key).with_for_update())
+    return connection.execute(delete(table).where(*where)).rowcount
