@@ -78,6 +78,37 @@ def test_a_journals_folder_is_its_users_alone(spool: Spool) -> None:
     assert folder.id == "a"
 
 
+def test_a_folder_without_a_record_never_began_once_it_is_a_minute_old(spool: Spool) -> None:
+    """A young one may still begin, and one with a record did."""
+    empty, begun = spool.create("empty"), journal_in(spool, "begun")
+    made = empty.path.stat().st_mtime
+
+    assert not empty.never_began(made + 59)
+    assert empty.never_began(made + 61)
+    assert not begun.never_began(made + 1000)
+    assert not Folder(spool.open / "gone").never_began(made + 1000)
+
+
+def test_a_folder_that_was_not_begun_can_be_made_anew(spool: Spool) -> None:
+    """What could not be started is forgotten and may come again under the same id."""
+    spool.create("j").keep_room()
+    spool.discard("j")
+    spool.discard("j")
+
+    assert spool.folders() == []
+    assert spool.create("j").path.is_dir()
+
+
+def test_room_for_the_last_states_is_taken_from_the_disk(spool: Spool) -> None:
+    """It is taken in full, and taking it twice takes no more."""
+    folder = spool.create("j")
+    folder.keep_room()
+    folder.keep_room()
+
+    assert folder.reserve.stat().st_size == 64 * 1024
+    assert folder.reserve.stat().st_blocks * 512 >= 64 * 1024
+
+
 def test_an_id_is_used_once(spool: Spool) -> None:
     """Two processes never share a folder by accident."""
     spool.create("a")

@@ -480,6 +480,18 @@ def test_row_38_disk_full_under_the_journal(small_disk: Crew) -> None:
     assert never_crashed(record)
 
 
+def test_row_38_killed_on_a_full_disk(small_disk: Crew) -> None:
+    """The verdict on a run that is killed while the disk is full has its room, kept back for it from the beginning."""
+    source = FILLS.replace("fill()\n        for", "fill()\n        os.kill(os.getpid(), 9)\n        for")
+    run = small_disk.run(small_disk.deploy(source, stream_output=False), done="/nowhere")
+    record = run.end(within=1.0)
+
+    assert state_of(record) == ("CRASHED", "Crashed")
+    assert evidence_of(record)["signal"] == "SIGKILL"
+    assert (small_disk.home / "filler").exists()
+    until(lambda: small_disk.spool.folders() == [], "the journal to be shipped", told=run.told)
+
+
 def test_row_38_the_next_run_on_a_full_disk(small_disk: Crew) -> None:
     """A run that comes while the disk is full waits unbegun; its worker takes no others, says why, and goes on."""
     crew = small_disk
