@@ -29,15 +29,22 @@ def group() -> None:
     "-b", "--background", is_flag=True, help="Let it go on without this terminal; return once it answers."
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="How many processes share the port (PostgreSQL only); otherwise server_workers.",
+)
+@click.option(
     "--allow-unauthenticated",
     is_flag=True,
     help="Let other machines in although server_auth_string is not set.",
 )
-def start(host: str | None, port: int | None, background: bool, allow_unauthenticated: bool) -> None:
+def start(
+    host: str | None, port: int | None, background: bool, workers: int | None, allow_unauthenticated: bool
+) -> None:
     """Start a server for this home folder; Ctrl-C ends it."""
     from headrace.server import process  # here: other commands need none of it
 
-    settings = _with_address(current().settings, host, port)
+    settings = _changed(current().settings, server_host=host, server_port=port, server_workers=workers)
     if not background:
         process.serve(settings, allow_unauthenticated=allow_unauthenticated)
         return
@@ -49,8 +56,8 @@ def start(host: str | None, port: int | None, background: bool, allow_unauthenti
     )
 
 
-def _with_address(settings: Settings, host: str | None, port: int | None) -> Settings:
-    given = {"server_host": host, "server_port": port}
+def _changed(settings: Settings, **given: object) -> Settings:
+    """Return the settings with those that a command was told."""
     return settings.replace(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -7,13 +7,17 @@ import sys
 from headrace.errors import HeadraceError
 from headrace.settings import load
 
-from .process import serve
+from .process import MEMBER, serve, serve_as_member
 
 
 def main() -> int:
     """Serve with the settings of the environment; return the exit code."""
+    told = sys.argv[1:]
     try:
-        serve(load(), allow_unauthenticated="--allow-unauthenticated" in sys.argv[1:])
+        if told[:1] == [MEMBER]:
+            serve_as_member(load(), int(told[1]), int(told[2]))
+            return 0
+        serve(load(), allow_unauthenticated="--allow-unauthenticated" in told)
     except HeadraceError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -52,10 +54,15 @@ from .services.last_seen import LastSeen
 from .services.lateness import Lateness
 from .services.lease_watch import LeaseWatch
 from .services.loop_lease import LoopLease
+from .services.messenger import EVERYBODY, Messenger
+from .services.pulse import TOGETHER, Pulse
 from .services.roll_call import RollCall
 from .services.scheduler import Scheduler
 from .services.service import Service
 from .store.database import Database
+
+if TYPE_CHECKING:
+    from .api.metrics import Meter
 
 PREFIX = "/api"
 
@@ -107,19 +114,24 @@ def create_app(
     opened = database or Database.open(settings.database_url or None, settings.home_path)
     last_seen = LastSeen(opened)
     changed = threading.Event()
+    messenger = Messenger(opened, hear=lambda ids: _hear(context, ids))
     context = Context(
         settings,
         opened,
         IdFactory(),
-        Bells(),
+        Bells(messenger.tell),
         Feed(),
         last_seen.note,
-        Bells(),
+        Bells(messenger.tell),
         RollCall(opened),
         now,
         changed.set,
     )
-    running = _services(context, last_seen, changed) if services else []
+    running: list[Service] = []
+    if services:
+        lease = LoopLease(opened, now_us=now)
+        context = context._replace(meter=_meter(opened, lease, now))
+        running = [lease, *_services(context, lease, last_seen, changed), *_between(context, messenger)]
     app = FastAPI(
         title="Headrace",
         version=versions.API_VERSION,
@@ -140,14 +152,49 @@ def create_app(
     complete(app)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
+    if context.meter is not None:
+        _let_be_watched(app, context.meter)
     return app
 
 
-def _services(context: Context, last_seen: LastSeen, changed: threading.Event) -> list[Service]:
+def _meter(database: Database, lease: LoopLease, now: Callable[[], int]) -> Meter:
+    from .api.metrics import Meter  # here: an embedded app has no use for prometheus-client
+
+    return Meter(database, held=lease.held, now_us=now)
+
+
+def _let_be_watched(app: FastAPI, meter: Meter) -> None:
+    from .api import metrics  # as above
+
+    app.include_router(metrics.router(meter))
+    app.add_middleware(metrics.Metered, meter=meter)  # last, so outermost: refusals count too
+
+
+def _hear(context: Context, ids: Collection[str]) -> None:
+    """Wake whom another server means."""
+    for bells in (context.bells, context.openings):
+        if EVERYBODY in ids:
+            bells.ring_all_here()
+        else:
+            bells.ring_here(*ids)
+
+
+def _between(context: Context, messenger: Messenger) -> list[Service]:
+    """Return the loops that matter only to a server that has others beside it."""
+    beside: list[Service] = []
+    if context.database.has_others and context.settings.server_notify:
+        beside.append(messenger)
+    if context.meter is not None and os.environ.get(TOGETHER):
+        beside.append(Pulse(context.meter.update))
+    return beside
+
+
+def _services(
+    context: Context, lease: LoopLease, last_seen: LastSeen, changed: threading.Event
+) -> list[Service]:
     """Return the loops of a server, in the order in which they are started; they are stopped in the other."""
     settings, database, now_us, bells = context.settings, context.database, context.now_us, context.bells
     publish = partial(new_runs.publish, context)
-    lease = LoopLease(database, now_us=now_us)
     watch = LeaseWatch(
         database,
         lease_s=settings.server_lease_seconds,
@@ -155,7 +202,7 @@ def _services(context: Context, last_seen: LastSeen, changed: threading.Event) -
         flush=last_seen.tick,
         held=lease.held,
     )
-    ringer = BellRinger(database, waited_for=bells.waited_for, ring=bells.ring)
+    ringer = BellRinger(database, waited_for=bells.waited_for, ring=bells.ring_here)
     reach = Reach(
         horizon=timedelta(seconds=settings.scheduler_horizon_seconds),
         grace=timedelta(seconds=settings.late_after_seconds),
@@ -165,7 +212,7 @@ def _services(context: Context, last_seen: LastSeen, changed: threading.Event) -
     lateness = Lateness(
         database, lease, late_after_s=settings.late_after_seconds, now_us=now_us, publish=publish
     )
-    return [lease, last_seen, watch, ringer, context.roll_call, scheduler, lateness]
+    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness]
 
 
 def _lifespan(

@@ -14,8 +14,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -40,6 +41,12 @@ LOG_FILE = "server.log"
 
 GRACE_S = 1
 """How long requests may go on after SIGTERM; long polls are told at once."""
+
+MEMBER = "--member"
+"""What a process is told that is one of several on a port, before two descriptors: of the listener and a tether."""
+
+_BACKLOG = 2048
+"""Connections that may wait to be taken: a load balancer's, while a server starts again."""
 
 START_S = 60.0
 """How long a server in the background may take until it is healthy: a migration may be under way."""
@@ -70,9 +77,77 @@ def serve(settings: Settings, *, allow_unauthenticated: bool = False) -> None:
     check_host(settings, allow_unauthenticated=allow_unauthenticated)
     home = settings.home_path
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    count = _checked_count(settings)
     with _only_one(home), contextlib.closing(_listen(settings)) as listener:
         _log_to_stderr()
-        _run(_load(settings), listener, home)
+        if count > 1:
+            _run_fleet(settings, listener, count)
+        else:
+            url = _url_of(listener)
+            _run(
+                _load(settings),
+                settings,
+                listener,
+                up=lambda: _say_where(home, url),
+                going=lambda: _leave(home),
+            )
+
+
+def serve_as_member(settings: Settings, listener_fd: int, tether_fd: int) -> None:
+    """Be one of the processes of a server that share its port; the fleet's process tells when to end.
+
+    Raises:
+        SettingError: the database is not for us.
+    """
+    from .fleet import Tether  # here: few servers are one of several
+
+    _log_to_stderr()
+    tether = Tether(fileno=tether_fd)
+    tether.when_cut(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with contextlib.closing(socket.socket(fileno=listener_fd)) as listener:
+        _run(_load(settings), settings, listener, up=tether.serves, going=lambda: None)
+
+
+def _checked_count(settings: Settings) -> int:
+    count: int = settings.server_workers
+    if count < 1:
+        raise SettingError(f"server_workers is {count}; a server needs one process at least.")
+    from .store.database import read_url  # here: it loads the database's library
+
+    url = read_url(settings.database_url or None, settings.home_path)
+    if count > 1 and url.get_backend_name() == "sqlite":
+        raise SettingError(
+            f"server_workers is {count}, and the database is an SQLite file, which takes one writer at a time: more "
+            "processes would only wait for each other. Leave server_workers at 1, or name a PostgreSQL database with "
+            "HEADRACE_DATABASE_URL."
+        )
+    return count
+
+
+def _run_fleet(settings: Settings, listener: socket.socket, count: int) -> None:
+    from .fleet import Fleet  # here: few servers are several processes
+    from .store.database import Database  # as above
+
+    home, url = settings.home_path, _url_of(listener)
+    # Here, once: so that what is wrong with it is said once, and its tables are made before anybody serves.
+    Database.open(settings.database_url, home, direct=True).close()
+    listener.listen(_BACKLOG)
+    os.environ.update(_as_environment(settings))
+    command = [sys.executable, "-m", "headrace.server", MEMBER]
+    fleet = Fleet(command, listener, count, drain_s=settings.server_drain_seconds)
+    try:
+        fleet.run(lambda: _say_where(home, url))
+    finally:
+        _leave(home)
+
+
+def _say_where(home: Path, url: str) -> None:
+    _announce(home, url)
+    _log.info("Headrace serves at %s (pid %d)", url, os.getpid())
+
+
+def _leave(home: Path) -> None:
+    (home / ADDRESS_FILE).unlink(missing_ok=True)
 
 
 def _load(settings: Settings) -> FastAPI:
@@ -92,27 +167,37 @@ def _load(settings: Settings) -> FastAPI:
         gc.enable()
 
 
-def _run(app: FastAPI, listener: socket.socket, home: Path) -> None:
+def _run(
+    app: FastAPI,
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    up: Callable[[], None],
+    going: Callable[[], None],
+) -> None:
+    """Serve until a signal; ``up`` is called once the server answers, ``going`` when it is told to end."""
     import uvicorn
     import uvloop
 
-    url = _url_of(listener)
+    drain_s: float = settings.server_drain_seconds
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _announce(home, url)
-                _log.info("Headrace serves at %s (pid %d)", url, os.getpid())
+                up()
 
         def handle_exit(self, sig: int, frame: Any) -> None:
+            going()  # first: nobody new should come
+            if drain_s > 0 and not getattr(app.state, "ends", False):
+                app.state.ends = True  # as `/api/ready` tells; a second signal ends it at once
+                after = threading.Timer(drain_s, os.kill, (os.getpid(), signal.SIGTERM))
+                after.daemon = True
+                after.start()
+                return
             app.state.context.openings.close()
             app.state.context.bells.close()  # those who wait for news go home; nobody waits for them
             super().handle_exit(sig, frame)
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            (home / ADDRESS_FILE).unlink(missing_ok=True)  # first: nobody new should come
-            await super().shutdown(sockets)
 
     server = Server(
         uvicorn.Config(
@@ -126,6 +211,7 @@ def _run(app: FastAPI, listener: socket.socket, home: Path) -> None:
             # longer than clients keep idle connections: theirs is the side that closes, so no request is lost
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
+            backlog=_BACKLOG,
             server_header=False,
         )
     )
@@ -337,11 +423,12 @@ def stop(settings: Settings) -> Address | None:
         return None
     with contextlib.suppress(ProcessLookupError):
         os.kill(address["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + STOP_S
+    patience_s = STOP_S + settings.server_drain_seconds
+    deadline = time.monotonic() + patience_s
     while _lives(address):
         if time.monotonic() > deadline:
             raise ServerUnavailable(
-                f"The server (pid {address['pid']}) was told to end and is still there after {STOP_S:g} s. "
+                f"The server (pid {address['pid']}) was told to end and is still there after {patience_s:g} s. "
                 f"Look at its log, or end it with: kill -9 {address['pid']}"
             )
         time.sleep(0.02)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 
@@ -13,7 +13,9 @@ class Bells:
     Supervisors wait for commands to their journal, workers for runs of a queue or a deployment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[Collection[str]], None] = lambda _: None) -> None:
+        """``tell`` lets the bells of other servers ring; ``*`` are all of them."""
+        self._tell = tell
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
@@ -44,14 +46,25 @@ class Bells:
         return list(self._waiting)
 
     def ring(self, *things: str | None) -> None:
-        """Wake whoever waits for one of ``things``; any thread may call it."""
+        """Wake whoever waits for one of ``things``, at other servers too; any thread may call it."""
+        self.ring_here(*things)
+        if told := [thing for thing in things if thing is not None]:
+            self._tell(told)
+
+    def ring_here(self, *things: str | None) -> None:
+        """Wake whoever waits at this server for one of ``things``; any thread may call it."""
         if self._loop is not None and not self._loop.is_closed():
             for thing in things:
                 if thing is not None and thing in self._waiting:
                     self._loop.call_soon_threadsafe(self._set, thing)
 
     def ring_all(self) -> None:
-        """Wake everybody, to look again; any thread may call it."""
+        """Wake everybody, to look again, at other servers too; any thread may call it."""
+        self.ring_all_here()
+        self._tell(["*"])
+
+    def ring_all_here(self) -> None:
+        """Wake everybody at this server; any thread may call it."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._set_all)
 

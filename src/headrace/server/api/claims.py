@@ -74,7 +74,7 @@ async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
     given = await run_in_threadpool(_again, at, poll)
     look = await run_in_threadpool(_look, at, poll)
     worker = poll.asker.worker_id
-    at.openings.ring(worker)  # it asks anew: an older question of its own is answered, with nothing
+    at.openings.ring_here(worker)  # it asks anew: an older question of its own is answered, with nothing
     mine = _newest[worker] = object()
     with at.openings.waiting(worker, *look.places) as bell:
         while True:
@@ -83,6 +83,8 @@ async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
                 return await _claims(at, poll, given)  # nobody would start what is taken from now on
             if not given:
                 look, given = await run_in_threadpool(_try, at, poll)
+                if given and at.meter is not None:
+                    at.meter.gave(len(given))
             left = deadline - loop.time()
             if given or left <= 0 or at.openings.closed:
                 _newest.pop(worker, None)

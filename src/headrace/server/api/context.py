@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from starlette.requests import HTTPConnection
 
@@ -15,6 +15,9 @@ from headrace.settings import Settings
 
 from .bells import Bells
 from .feed import Feed
+
+if TYPE_CHECKING:
+    from .metrics import Meter  # it loads prometheus-client, which an embedded app has no use for
 
 
 def now_us() -> int:
@@ -42,6 +45,8 @@ class Context(NamedTuple):
     """The server's time."""
     replan: Callable[[], None] = lambda: None
     """Tells the scheduler, if it runs in this process, that schedules have changed."""
+    meter: Meter | None = None
+    """Takes what is counted; ``None`` where nobody could ask for it."""
 
     def new_id(self) -> str:
         """Return a new id."""

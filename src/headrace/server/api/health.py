@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+
+from anyio import CapacityLimiter, fail_after, to_thread
 from fastapi import APIRouter, HTTPException, Request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import Response
 
+from headrace.errors import ServerUnavailable
 from headrace.wire import versions
 from headrace.wire.shapes.admin import ServerDefaultResultStorage, ServerDefaultResultStorageUpdate
 
 from .answers import Json, no_content, not_found
 from .body import StrictRoute
 from .context import context
+
+_log = logging.getLogger("headrace.server")
 
 router = APIRouter(route_class=StrictRoute, tags=["Server"])
 
@@ -21,12 +29,42 @@ async def health_check() -> Response:
     return Json(True)
 
 
+ANSWER_S = 4.0
+"""How long the database may take to show that it is there; load balancers ask every few seconds."""
+
+_lookers = CapacityLimiter(
+    2
+)  # not the threads that requests wait in: when those are all taken, it must be told
+
+
 @router.get("/ready")
-def perform_readiness_check(request: Request) -> Response:
-    """Answer when the database can be read; 503 when it cannot."""
-    if not context(request).database.is_current():
-        return Json({"message": "The database is not there or has another shape than this server."}, 503)
-    return Json({"message": "OK"})
+async def perform_readiness_check(request: Request) -> Response:
+    """Answer when requests can be served: the database is there in this server's shape, and the server stays."""
+    why = await _why_not(request)
+    return Json({"message": "OK"}) if why is None else Json({"message": why}, 503, {"Retry-After": "1"})
+
+
+async def _why_not(request: Request) -> str | None:
+    at = context(request)
+    if getattr(request.app.state, "ends", False) or at.bells.closed:
+        return "This server ends. Send nobody here any more."
+    try:
+        with fail_after(ANSWER_S):
+            current = await to_thread.run_sync(
+                at.database.is_current, abandon_on_cancel=True, limiter=_lookers
+            )
+    except TimeoutError:
+        return f"The database did not answer within {ANSWER_S:g} s."
+    except (DBAPIError, ServerUnavailable, PoolTimeout) as error:
+        # To the log alone: anybody may ask, and it may name hosts and users.
+        _log.warning("Not ready: %s", " ".join(str(getattr(error, "orig", None) or error).split()))
+        return "The database cannot be read; the server's log says why."
+    if not current:
+        return (
+            "The database is not there or has another shape than this server: bring it up to date with "
+            "`headrace server database upgrade`, or upgrade the server."
+        )
+    return None
 
 
 @router.get("/hello", response_model=str)

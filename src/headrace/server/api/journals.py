@@ -50,6 +50,8 @@ async def append_to_journal(
     except JournalError as error:
         raise HTTPException(422, str(error)) from error
     at.openings.ring(*taken.openings)
+    if at.meter is not None and taken.records:
+        at.meter.took_in(taken.records, taken.size, taken.newest_us)
     return Json({"offset": taken.held})
 
 

@@ -30,6 +30,9 @@ LOOK_S = 2.0
 """Seconds between two looks of a server that waits for the lease."""
 
 
+_SOON_S = 0.05
+
+
 class LeaseLost(Exception):
     """Another server has taken the lease; what was to be written under it was not."""
 
@@ -61,6 +64,8 @@ class LoopLease(Service):
         self._holder = holder or f"{socket.gethostname()} pid {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._grip: _Grip | None = None
         self._up_since_us = now_us()
+        self._free_us = 0
+        """When the lease ends that another server was seen to hold."""
         self.outage: Outage | None = None
         """How long no server was up before this one took the lease; ``None`` when it was the first ever."""
 
@@ -77,7 +82,7 @@ class LoopLease(Service):
             self._renew(self._grip, now_us)
         if self._grip is None:
             self._take(now_us)
-        self.every_s = RENEW_S if self._grip is not None else LOOK_S
+        self.every_s = RENEW_S if self._grip is not None else self._look_s()
 
     def finish(self) -> None:
         """Give the lease up, so that another server need not wait until it runs out."""
@@ -111,6 +116,10 @@ class LoopLease(Service):
 
         return self._database.write(guarded)
 
+    def _look_s(self) -> float:
+        """Return the pause before the next look: no longer than until the lease is free, should nobody renew it."""
+        return min(LOOK_S, max(_SOON_S, (self._free_us - self._now_us()) / 1e6 + _SOON_S))
+
     def _renew(self, grip: _Grip, now_us: int) -> None:
         until_us = now_us + int(HOLD_S * 1e6)
         self._grip = grip._replace(until_us=until_us) if self._hold(grip, until_us) else None
@@ -122,6 +131,7 @@ class LoopLease(Service):
         with self._database.read() as connection:
             seen = leases.get(connection, NAME)
         if seen is not None and seen.until_us > now_us:
+            self._free_us = seen.until_us
             return
         until_us, kind = now_us + int(HOLD_S * 1e6), self._database.kind
         fence = self._database.write(lambda c: leases.take(c, kind, NAME, self._holder, seen, until_us))
