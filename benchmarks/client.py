@@ -34,6 +34,10 @@ class Client:
             raise RuntimeError(f"{method} {path} was answered {answer.status}: {told[:500]!r}")
         return json.loads(told) if told else None
 
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
     def _send(self, method: str, path: str, body: Any) -> tuple[http.client.HTTPResponse, bytes]:
         headers = {"Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()

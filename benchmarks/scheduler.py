@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 from .client import Client
 from .measure import Measurement, Row, Samples, private_home
@@ -17,8 +18,7 @@ _REPETITIONS, _LONGEST = 5, 120.0
 def take(side: Side) -> Samples:
     """Resume a deployment with 100 schedules of every 30 seconds: of each the scheduler plans 100 runs at once."""
     values = []
-    with private_home() as home, serving(side, home) as server:
-        ask = Client(server.port)
+    with private_home() as home, serving(side, home) as server, closing(Client(server.port)) as ask:
         id = _deploy(ask)
         for repetition in range(_REPETITIONS + 1):
             begin = time.perf_counter()

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,8 +98,11 @@ def working(side: Side, home: Path, server: list[str] | None = None) -> Iterator
     code = home / "code"
     code.mkdir()
     (code / "flows.py").write_text(_CODE.format(package=side.package), encoding="utf-8")
-    with serving(side, home, server) as started, _worker(side, home, started, code) as process:
-        ask = Client(started.port)
+    with (
+        serving(side, home, server) as started,
+        _worker(side, home, started, code) as process,
+        closing(Client(started.port)) as ask,
+    ):
         _wait_until_ready(ask, process)
         yield Work(ask, process, code)
 

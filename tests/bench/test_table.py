@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks import page, peer, processes
+from benchmarks.client import Client
 from benchmarks.measure import Row
+from benchmarks.servers import serving
+from benchmarks.side import OURS
 from benchmarks.table import Line, missed, render
 
 _COST = Row("a task", "µs", 35)
@@ -75,3 +81,33 @@ def test_what_a_program_leaves_behind_is_waited_for_and_counted(tmp_path: Path) 
     )
 
     assert 0.2 <= float(told.stdout) < 2
+
+
+def test_every_measurement_is_taken_and_told_of() -> None:
+    """A file that measures is part of the program and of the page, and no two rows have one name."""
+    files = {
+        path.stem for path in page.ROOT.glob("benchmarks/*.py") if "MEASUREMENT = " in path.read_text("utf-8")
+    }
+    taken = [module.__name__.split(".")[-1] for module in program.ALL]
+    told = page.PATH.read_text(encoding="utf-8")
+    titles = [row.title for module in program.ALL for row in module.MEASUREMENT.rows]
+
+    assert files == set(taken)
+    assert [name for name in taken if f"| `{name}.py` |" not in told] == []
+    assert sorted(titles) == sorted(set(titles))
+
+
+def test_a_server_that_counts_its_statements_serves_as_another_does(tmp_path: Path) -> None:
+    """What requests write and read is counted."""
+    counts = tmp_path / "counts"
+    command = OURS.program("counted_server", counts)
+    with serving(OURS, tmp_path, command) as server, closing(Client(server.port)) as ask:
+        before = struct.unpack("<3q", counts.read_bytes())
+        flow = ask("POST", "/flows/", {"name": "counted"})["id"]
+        between = struct.unpack("<3q", counts.read_bytes())
+        assert ask("GET", f"/flows/{flow}")["name"] == "counted"
+        after = struct.unpack("<3q", counts.read_bytes())
+
+    assert between[1] > before[1]
+    assert between[2] > before[2]
+    assert after[0] > between[0]
