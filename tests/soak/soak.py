@@ -108,7 +108,7 @@ class Soak:
             self._deployments = self._deploy()
             self._work(seconds)
             faults = [*self._settle(), *self._judge_all()]
-            faults += self._held()
+            faults += [*self._held(), *self._open()]
             faults += self._left()
             return self._findings(faults)
         finally:
@@ -283,6 +283,15 @@ class Soak:
         if most > SLOTS and not self._lost():  # a run that is presumed lost gives its slot back and may live
             held.append(f"{most} runs lived at once, and there are {SLOTS} slots")
         return held
+
+    def _open(self) -> list[str]:
+        """Return how many flow runs and task runs of any kind, subflows too, are on record as not over."""
+        states = {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]}}}
+        faults = []
+        for resource in ("flow_runs", "task_runs"):
+            count = self._ask("POST", f"/{resource}/count", {resource: states}).json()
+            faults += [f"{count} {resource} are on record as not over"] if count else []
+        return faults
 
     def _left(self) -> list[str]:
         """End the workers; return what of their home is alive then, but the server."""

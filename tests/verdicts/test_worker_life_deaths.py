@@ -18,6 +18,9 @@ from .crew import Crew, Run, Worker, at_work
 from .house import Json, evidence_of, history_of, state_of, until
 from .server import Network, Server
 
+# Servers and workers of their own, on machines that do other things too.
+pytestmark = pytest.mark.timeout(180)
+
 LEASE_S = 2.0
 BACK_S = 10.0
 """Row 30: from the start of a worker to the states that its host's journals tell."""

@@ -16,6 +16,9 @@ from .crew import Crew, Run
 from .house import Json, Process, evidence_of, history_of, state_of, until
 from .server import Server
 
+# Servers and workers of their own, on machines that do other things too.
+pytestmark = pytest.mark.timeout(180)
+
 GRACE_S = 1.0
 
 

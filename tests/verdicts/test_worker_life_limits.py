@@ -13,6 +13,9 @@ from .crew import POOL, Crew, at_work
 from .house import evidence_of, state_of, until
 from .test_worker_life_claims import most_at_once
 
+# Servers and workers of their own, on machines that do other things too.
+pytestmark = pytest.mark.timeout(180)
+
 ENDS = """
     import ctypes
     import os

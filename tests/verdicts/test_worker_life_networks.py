@@ -16,6 +16,9 @@ from .house import House, Json, evidence_of, history_of, state_of, until
 from .server import Network, Server
 from .test_worker_life_deaths import LEASE_S, Host, begin, go_on, let_end
 
+# Servers and workers of their own, on machines that do other things too.
+pytestmark = pytest.mark.timeout(180)
+
 STUBBORN = """
     import signal
     import time
