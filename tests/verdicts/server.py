@@ -41,6 +41,13 @@ class Server:
         """Its base URL, with ``/api``."""
         return f"http://127.0.0.1:{self.port}/api"
 
+    @property
+    def pid(self) -> int:
+        """Its process id; ``RuntimeError`` before the first start."""
+        if self._process is None:
+            raise RuntimeError("The server was never started.")
+        return self._process.pid
+
     def start(self) -> Server:
         """Start it, or start it again; return when it is healthy."""
         self.home.mkdir(parents=True, exist_ok=True)

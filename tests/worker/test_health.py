@@ -155,3 +155,21 @@ def test_it_listens_on_ipv6_too(health: Health) -> None:
     endpoint.start()
     assert httpx.get(endpoint.url).status_code == 200
     endpoint.stop()
+
+
+def test_prometheus_is_told_the_same(endpoint: HealthEndpoint, health: Health, clock: Clock) -> None:
+    """Runs, polls by whether they were answered, and when the last was."""
+    health.beat(True)
+    health.beat(False)
+    health.beat(True)
+    clock.now += 2
+    answer = httpx.get(endpoint.url.replace("/health", "/metrics"))
+    told = answer.text.splitlines()
+
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'headrace_worker_healthy{work_pool="alpha",worker="w-1"} 1.0' in told
+    assert 'headrace_worker_runs{work_pool="alpha",worker="w-1"} 2.0' in told
+    assert 'headrace_worker_last_poll_seconds{work_pool="alpha",worker="w-1"} 2.0' in told
+    assert 'headrace_worker_polls_total{answered="true",work_pool="alpha",worker="w-1"} 2.0' in told
+    assert 'headrace_worker_polls_total{answered="false",work_pool="alpha",worker="w-1"} 1.0' in told
+    assert any(line.startswith("process_resident_memory_bytes ") for line in told)

@@ -1,5 +1,6 @@
 """What a worker tells those who watch over it: ``GET /health`` answers 200 while its loop turns, else 503.
 
+``GET /metrics`` tells Prometheus the same.
 A worker whose server is away is healthy: it waits, its runs go on, and a restart would help nobody. It says
 ``"server": "away"`` for people and dashboards. Only a loop that has stopped turning is a reason to restart it.
 """
@@ -10,6 +11,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -50,10 +52,14 @@ class Health:
         self._runs = runs
         self._now = now
         self._last = Beat(now(), None, False)
+        self.polls: Counter[bool] = Counter()
+        """How often the server was asked, by whether it answered."""
 
     def beat(self, answered: bool | None = None) -> None:
         """Note a turn of the loop: the server answered, it did not, or it was not asked (``None``)."""
         now = self._now()
+        if answered is not None:
+            self.polls[answered] += 1
         if answered is None:
             self._last = self._last._replace(turned_s=now)
         else:
@@ -67,6 +73,12 @@ class Health:
         server = "away" if last.away else "unknown" if since is None else "here"
         said = {"status": "stuck" if stuck else "ok", **self._names, "runs": self._runs(), "server": server}
         return 503 if stuck else 200, {**said, "last_poll_seconds": since}
+
+    def figures(self) -> bytes:
+        """Return the body of ``GET /metrics``."""
+        from . import metrics  # here: prometheus-client costs a worker megabytes that few of them need
+
+        return metrics.text(*self.report(), self.polls)
 
 
 class HealthEndpoint:
@@ -114,6 +126,7 @@ class _Server(ThreadingHTTPServer):
 def _listen(health: Health, host: str, port: int) -> _Server:
     class Handler(_Handler):
         report = staticmethod(health.report)
+        figures = staticmethod(health.figures)
 
     class Server(_Server):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -132,6 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "headrace"
     sys_version = ""
     report: Callable[[], tuple[int, Json]]
+    figures: Callable[[], bytes]
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -140,17 +154,24 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
-        if self.path.partition("?")[0] != "/health":
-            status, said = 404, {"detail": "Only /health is served here."}
-        else:
-            status, said = self.report()
-        body = json.dumps(said).encode()
+        status, kind, body = self._found(self.path.partition("?")[0])
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:
             self.wfile.write(body)
+
+    def _found(self, path: str) -> tuple[int, str, bytes]:
+        """Return status, type and body of what a path holds."""
+        if path == "/metrics":
+            return 200, "text/plain; version=0.0.4; charset=utf-8", self.figures()
+        status, said = (
+            self.report()
+            if path == "/health"
+            else (404, {"detail": "Only /health and /metrics are served here."})
+        )
+        return status, "application/json", json.dumps(said).encode()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: a probe every few seconds is no news."""
