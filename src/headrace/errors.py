@@ -25,6 +25,7 @@
     ├── JobError                  a job setting holds something it cannot hold
     ├── LaunchError               what carries a run out could not be started or found
     ├── LoadError                 the code of a flow cannot be got or loaded; ``tried`` says where
+    ├── DatabaseError             the server's data cannot be backed up, restored or copied as it is asked for
     ├── JournalError              a journal cannot be read or written
     │   └── OffsetMismatch        bytes were shipped to the wrong place; ``expected`` says the right one
     └── ApiError                  the server refused a request; ``status`` and ``body`` say why
@@ -234,6 +235,12 @@ class LoadError(HeadraceError):
     def __init__(self, message: str, *, tried: str = "") -> None:
         super().__init__(message)
         self.tried = tried
+
+
+class DatabaseError(HeadraceError):
+    """The server's data cannot be backed up, restored, checked or copied as it is asked for."""
+
+    code = "database"
 
 
 class JournalError(HeadraceError):

@@ -6,6 +6,7 @@ import click
 
 from headrace.settings import Settings
 
+from . import database
 from .exits import Code
 from .explain import facts
 from .output import output_option, write_json
@@ -97,29 +98,4 @@ def stop() -> None:
         click.echo(f"Stopped the server at {address['url']}. Runs go on; their journals keep what happens.")
 
 
-@group.group()
-def database() -> None:
-    """Look after the server's database."""
-
-
-@database.command(epilog="Example: headrace server database upgrade --dry-run")
-@click.option("--dry-run", is_flag=True, help="Only tell whether there is something to do.")
-def upgrade(dry_run: bool) -> None:
-    """Bring the database's tables to the shape this version needs."""
-    from headrace.server.store.database import Database, read_url  # here: a database driver
-
-    settings = current().settings
-    settings.home_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = read_url(settings.database_url or None, settings.home_path)
-    opened = Database(url, direct=True)
-    try:
-        shown = url.render_as_string(hide_password=True)
-        if opened.is_current():
-            click.echo(f"The database {shown} is up to date.")
-        elif dry_run:
-            click.echo(f"The database {shown} would be upgraded.")
-        else:
-            opened.migrate()
-            click.echo(f"Upgraded the database {shown}.")
-    finally:
-        opened.close()
+group.add_command(database.group)

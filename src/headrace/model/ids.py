@@ -38,6 +38,12 @@ class IdFactory:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def first_of(moment_us: int) -> str:
+    """Return an id that no id of the millisecond of ``moment_us``, or of a later one, comes before."""
+    text = f"{max(0, moment_us) // 1000 << 80:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def state_id_at(journal: str, offset: int) -> str:
     """Return the id of the state that the record at byte ``offset`` of a journal tells.
 

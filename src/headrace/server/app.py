@@ -56,6 +56,7 @@ from .services.lease_watch import LeaseWatch
 from .services.loop_lease import LoopLease
 from .services.messenger import EVERYBODY, Messenger
 from .services.pulse import TOGETHER, Pulse
+from .services.retention import Ages, Retention
 from .services.roll_call import RollCall
 from .services.scheduler import Scheduler
 from .services.service import Service
@@ -212,7 +213,8 @@ def _services(
     lateness = Lateness(
         database, lease, late_after_s=settings.late_after_seconds, now_us=now_us, publish=publish
     )
-    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness]
+    retention = Retention(database, lease, ages=Ages.of(settings), now_us=now_us)
+    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness, retention]
 
 
 def _lifespan(

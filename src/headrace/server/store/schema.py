@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from sqlalchemy import Column, Engine, MetaData, String, Table, inspect, select
+from sqlalchemy import Column, Engine, MetaData, String, Table, inspect, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +19,14 @@ from .tables import metadata
 
 HEAD = "0003"
 """The newest migration in ``migrations/versions``; a test holds the two equal."""
+
+UNFINISHED = "+copy"
+"""Behind the revision of a database into which a copy is being made: nobody may work on it yet."""
+
+UNFINISHED_SENTENCE = (
+    "A copy into this database was begun and is not finished. Start it again, it goes on where it was: "
+    "headrace server database copy FROM TO."
+)
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
@@ -39,7 +47,7 @@ def ensure(engine: Engine, dialect: ModuleType, lock: Path | None) -> None:
     which is imported only then.
 
     Raises:
-        SettingError: the database was made by a newer Headrace.
+        SettingError: the database was made by a newer Headrace, or a copy into it is not finished.
     """
     with _alone(lock), engine.connect() as connection:
         dialect.prepare_file(connection)
@@ -56,20 +64,34 @@ def _bring(connection: Connection) -> None:
     tables = inspect(connection).get_table_names()
     found = connection.execute(select(_version.c.version_num)).scalar() if _version.name in tables else None
     if found is None and "flow_runs" not in tables:
-        _create(connection)
+        create(connection)
     elif found != HEAD:  # another process may have been here while we waited
         _upgrade(connection, found)
 
 
-def _create(connection: Connection) -> None:
+def create(connection: Connection) -> None:
+    """Make today's tables in a database that has none."""
     metadata.create_all(connection, checkfirst=False)
     _version.create(connection, checkfirst=True)
     connection.execute(_version.insert().values(version_num=HEAD))
 
 
+def drop(connection: Connection) -> None:
+    """Remove our tables with all that they hold, those of older revisions too."""
+    metadata.drop_all(connection)
+    _version.drop(connection, checkfirst=True)
+
+
+def set_version(connection: Connection, revision: str) -> None:
+    """Say which revision a database is at."""
+    connection.execute(update(_version).values(version_num=revision))
+
+
 def _upgrade(connection: Connection, found: str | None) -> None:
     from . import migrations  # here: Alembic costs 0.1 s and is rarely needed
 
+    if found is not None and found.endswith(UNFINISHED):
+        raise SettingError(UNFINISHED_SENTENCE)
     if not migrations.knows(found):
         raise SettingError(
             f"The database is at revision {found}, which this Headrace does not know: a newer one made it. "

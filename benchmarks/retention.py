@@ -1,0 +1,167 @@
+"""How long a write waits while retention deletes: ``python -m benchmarks.retention [--postgres] [--runs N]``.
+
+A server's database is filled with old runs, one of them with ten thousand task runs. Then small journals are taken
+in, one after the other, alone and beside a sweep. The figure is the longest of these writes. On a busy machine, where
+a write alone waits as long, it is the time that slices take on the CPU (SQLite works in the writing thread).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.engine import Connection
+
+from headrace.model import entries
+from headrace.model.entries import Entry, encode
+from headrace.model.ids import IdFactory
+from headrace.server import ingest
+from headrace.server.services.retention import DAY_US, Ages, Retention
+from headrace.server.store.database import Database
+from headrace.testing.postgres import Cluster
+
+T = TypeVar("T")
+
+_new_id = IdFactory().new
+_AGES = Ages(runs=90 * DAY_US, logs=30 * DAY_US, events=7 * DAY_US)
+
+
+class _Lease:
+    """A lease that is always held, and that tells how long the slices written under it took."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.took_ms: list[float] = []
+        self.cpu_ms: list[float] = []
+
+    def held(self) -> bool:
+        return True
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        def timed(connection: Connection) -> T:
+            began, cpu = time.perf_counter(), time.thread_time()
+            done = work(connection)
+            self.took_ms.append((time.perf_counter() - began) * 1_000)
+            self.cpu_ms.append((time.thread_time() - cpu) * 1_000)
+            return done
+
+        return self.database.write(timed)
+
+
+def journal(at_us: int, tasks: int, lines: int) -> tuple[str, bytes]:
+    """Return a journal of a whole run: its id and its bytes."""
+    id, run, t = _new_id(at_us), _new_id(at_us), at_us
+    made: list[Entry] = [
+        entries.Open(id, t, (t * 1_000, 0), 7, 7, "boot", "mill"),
+        entries.FlowRun(run, t, "etl", "brisk-otter"),
+        entries.State(run, t + 10, "RUNNING"),
+    ]
+    for number in range(tasks):
+        task = _new_id(t + number)
+        made.append(entries.TaskRun(task, t + number, "etl.extract", f"extract-{number}", str(number), run))
+        made.append(entries.State(task, t + number + 1, "RUNNING"))
+        made.append(entries.State(task, t + number + 2, "COMPLETED"))
+    made += [
+        entries.Log(t + n, 20, "flow", f"line {n} of a hundred characters {'x' * 70}", run)
+        for n in range(lines)
+    ]
+    made.append(entries.State(run, t + tasks + 10, "COMPLETED"))
+    return id, b"".join(encode(record) + b"\n" for record in made)
+
+
+def fill(database: Database, at_us: int, runs: int) -> None:
+    """Put old runs in: many of 100 task runs and 200 lines, and one of 10,000 task runs."""
+    for tasks in (10_000, *(100,) * runs):
+        id, data = journal(at_us, tasks, 200)
+        ingest.append(database, id, 0, data, now_us=at_us, leased=False)
+
+
+class Writer(threading.Thread):
+    """Takes small journals in until it is told to end; ``waits_ms`` holds how long each took."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+        self.over = threading.Event()
+        self.waits_ms: list[float] = []
+
+    def run(self) -> None:
+        while not self.over.wait(0.003):
+            now_us = time.time_ns() // 1_000
+            id, data = journal(now_us, 2, 2)
+            began = time.perf_counter()
+            ingest.append(self.database, id, 0, data, now_us=now_us, leased=False)
+            self.waits_ms.append((time.perf_counter() - began) * 1_000)
+
+
+@contextlib.contextmanager
+def writing(database: Database) -> Iterator[list[float]]:
+    """Write meanwhile; the list given holds the waits afterwards."""
+    writer = Writer(database)
+    writer.start()
+    try:
+        yield writer.waits_ms
+    finally:
+        writer.over.set()
+        writer.join()
+
+
+def tell(title: str, waits_ms: list[float]) -> None:
+    """Print a line of figures."""
+    ordered = sorted(waits_ms)
+    at = [ordered[int(len(ordered) * part)] for part in (0.5, 0.99)]
+    print(
+        f"{title:28} {len(ordered):6} writes  median {at[0]:6.1f} ms  99 % {at[1]:6.1f} ms  longest {ordered[-1]:6.1f} ms"
+    )
+
+
+def measure(url: str, home: Path, runs: int) -> None:
+    """Fill a database, then write alone and beside a sweep."""
+    database = Database.open(url, home)
+    now_us = time.time_ns() // 1_000
+    fill(database, now_us - 100 * DAY_US, runs)
+    with database.read() as connection:
+        before = database.kind.whole_bytes(connection)[0]
+    with writing(database) as alone:
+        time.sleep(3)
+    tell("writes alone", alone)
+    began = time.perf_counter()
+    lease = _Lease(database)
+    with writing(database) as beside:
+        gone = Retention(database, lease, ages=_AGES, now_us=lambda: now_us).sweep()
+    took = time.perf_counter() - began
+    tell("writes beside retention", beside)
+    tell("slices of retention", lease.took_ms)
+    tell("their time on the CPU", lease.cpu_ms)
+    with database.read() as connection:
+        after = database.kind.whole_bytes(connection)[0]
+    print(
+        f"{gone['flow_runs']} runs, {gone['rows']} rows deleted in {took:.1f} s ({gone['rows'] / took:.0f} a second); "
+        f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after"
+    )
+    database.close()
+
+
+def main() -> None:
+    """Measure on SQLite, or on a PostgreSQL of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--runs", type=int, default=300)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        url = ""
+        if chosen.postgres:
+            cluster = Cluster().start()
+            stack.callback(cluster.close)
+            url = cluster.create("retention")
+        measure(url, Path(folder), chosen.runs)
+
+
+if __name__ == "__main__":
+    main()

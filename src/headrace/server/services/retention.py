@@ -1,0 +1,164 @@
+"""Deletes what is older than it is to be kept, in slices so short that no write waits for them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from headrace.server.store import retention
+from headrace.server.store.database import Database
+from headrace.server.store.retention import Enough
+from headrace.settings import Settings
+
+from .loop_lease import LeaseLost
+from .service import Service
+
+T = TypeVar("T")
+_log = logging.getLogger("headrace.server")
+
+DAY_US = 86_400_000_000
+
+SLICE_S = 0.015
+"""How long a slice works before it lets others write; measured by benchmarks/retention.py."""
+
+EVERY_S = 600.0
+"""Seconds between two turns: what is a day too old may wait ten minutes."""
+
+JOURNALS_LONGER_US = 30 * DAY_US
+"""How much longer than its runs a journal's row is kept.
+
+It says how much of the journal is held: as long as it is there, a host that sends the journal once more brings
+nothing back. Hosts keep what was shipped for ``journals_keep`` days, a week unless they are told otherwise.
+"""
+
+
+class Ages(NamedTuple):
+    """How old things may grow, in microseconds; ``None``: they are kept for ever."""
+
+    runs: int | None
+    logs: int | None
+    events: int | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ages:
+        """Return what the settings say; zero days, or fewer, mean for ever."""
+        days = settings.retention_runs_days, settings.retention_logs_days, settings.retention_events_days
+        return cls(*(int(number * DAY_US) if number > 0 else None for number in days))
+
+
+class Lease(Protocol):
+    """What says whether this process is to do it; :class:`~.loop_lease.LoopLease` on a server."""
+
+    def held(self) -> bool:
+        """Say whether it is."""
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out a write if it still is; raise :class:`~.loop_lease.LeaseLost` otherwise."""
+
+
+class _Stopped(Exception):
+    """The server is to end: the rest is left to the next one."""
+
+
+class Retention(Service):
+    """Look every ten minutes for what is too old; the first time a minute after the server has started."""
+
+    every_s = 60.0
+
+    def __init__(self, database: Database, lease: Lease, *, ages: Ages, now_us: Callable[[], int]) -> None:
+        super().__init__()
+        self._database = database
+        self._lease = lease
+        self._ages = ages
+        self._now_us = now_us
+
+    def tick(self) -> None:
+        """Delete all that is too old by now, if this server holds the lease of the loops."""
+        self.every_s = EVERY_S
+        if self._lease.held():
+            self.sweep()
+
+    def sweep(self) -> dict[str, int]:
+        """Delete all that is too old by now; return how many rows of what went."""
+        now_us, gone = self._now_us(), {"flow_runs": 0, "rows": 0, "bytes": 0}
+        try:
+            if self._ages.runs is not None:
+                self._runs(now_us - self._ages.runs, gone)
+            if self._ages.logs is not None:
+                self._chunks(now_us - self._ages.logs, gone)
+            if self._ages.events is not None:
+                self._events(now_us - self._ages.events, gone)
+            gone["bytes"] = self._space()
+        except (LeaseLost, _Stopped):
+            pass  # whoever holds it now does the same
+        if any(gone.values()):
+            _log.info(
+                "Retention: %d flow runs deleted (%d rows in all), %d bytes given back.",
+                gone["flow_runs"], gone["rows"], gone["bytes"],
+            )  # fmt: skip
+        return gone
+
+    def _runs(self, before_us: int, gone: dict[str, int]) -> None:
+        ended = partial(retention.ended, before_us=before_us, limit=retention.RUNS)
+        while ids := self._look(ended):
+            done = self._slice(partial(retention.delete_ended, ids=ids, before_us=before_us))
+            gone["flow_runs"] += done.runs
+            gone["rows"] += done.deleted
+            if not done.deleted:
+                break  # somebody holds all of them
+        loose = partial(retention.loose_task_runs, before_us=before_us, limit=retention.RUNS)
+        while ids := self._look(loose):
+            deleted = self._slice(partial(retention.delete_loose_task_runs, ids=ids))
+            gone["rows"] += deleted
+            if not deleted:
+                break
+        self._journals(before_us - JOURNALS_LONGER_US, gone)
+
+    def _journals(self, before_us: int, gone: dict[str, int]) -> None:
+        after: str | None = None
+        while found := self._look(partial(retention.old_journals, before_us=before_us, after=after)):
+            after = found[-1][0]
+            old = [id for id, last_seen_us in found if last_seen_us < before_us]
+            for start in range(0, len(old), retention.RUNS):
+                some = old[start : start + retention.RUNS]
+                gone["rows"] += self._slice(partial(retention.delete_journals, ids=some, before_us=before_us))
+
+    def _chunks(self, before_us: int, gone: dict[str, int]) -> None:
+        while ids := self._look(partial(retention.old_chunks, before_us=before_us)):
+            gone["rows"] += self._slice(partial(retention.delete_chunks, ids=ids))
+
+    def _events(self, before_us: int, gone: dict[str, int]) -> None:
+        while deleted := self._slice(partial(retention.delete_events, before_us=before_us)):
+            gone["rows"] += deleted
+
+    def _space(self) -> int:
+        """Give space back to the disk as far as the database can; return how many bytes."""
+        given = 0
+        while self._look(self._database.kind.has_room_to_give):
+            some = self._slice(self._database.kind.give_room)
+            given += some
+            if not some:
+                break
+        return given
+
+    def _look(self, read: Callable[[Connection], T]) -> T:
+        with self._database.read() as connection:
+            return read(connection)
+
+    def _slice(self, work: Callable[[Connection, Enough], T]) -> T:
+        """Carry out a slice, then leave the database to others for as long as it took."""
+
+        def timed(connection: Connection) -> T:
+            until = time.monotonic() + SLICE_S
+            return work(connection, lambda: time.monotonic() >= until)
+
+        began = time.monotonic()
+        done = self._lease.write(timed)
+        if self._stopping.wait(time.monotonic() - began):
+            raise _Stopped
+        return done
