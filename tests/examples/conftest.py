@@ -52,7 +52,6 @@ class Reader:
             check=False,
         )
 
-
     def stops_everything(self) -> None:
         """End the workers and scripts whose pids the folder holds in ``*.pid``, and the server."""
         for file in self.folder.glob("*.pid"):
