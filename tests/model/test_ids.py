@@ -9,7 +9,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.model.ids import IdFactory, state_id_at
+from headrace.model.ids import IdFactory, first_of, state_id_at
 
 MOMENTS = st.integers(0, (1 << 48) * 1000 - 1)
 
@@ -32,6 +32,12 @@ def test_ids_sort_as_their_times_do(moments: list[int]) -> None:
     ids = [factory.new(moment) for moment in sorted(moments)]
 
     assert sorted(ids) == ids
+
+
+@given(MOMENTS, MOMENTS)
+def test_the_first_id_of_a_moment_parts_earlier_ids_from_later_ones(bound: int, moment: int) -> None:
+    """To the millisecond: so a table whose key is an id can be walked up to a time."""
+    assert (IdFactory().new(moment) < first_of(bound)) == (moment // 1000 < bound // 1000)
 
 
 def test_ids_of_one_microsecond_differ() -> None:

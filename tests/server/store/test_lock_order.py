@@ -14,14 +14,16 @@ from headrace.model.ids import IdFactory
 from headrace.server.ingest import append, presume_lost, sign_of_life
 from headrace.server.services.lateness import Lateness
 from headrace.server.services.loop_lease import LoopLease
+from headrace.server.services.retention import Ages, Retention
 from headrace.server.services.roll_call import RollCall
 from headrace.server.store import claims, deletion, locks, tables
 from headrace.server.store.database import Database
 
 from ..databases import emptied
-from ..journals import an_id, lines
+from ..journals import NOW, an_id, lines
 from ..lock_record import LockRecord, recording
 from ..serving import NOON_US, Api, serving
+from .filled import DAY_US, fill
 
 Path_ = Callable[[Api, Database], None]
 PATHS: list[Path_] = []
@@ -261,6 +263,17 @@ def deployments_and_runs_go(api: Api, _database: Database) -> None:
     assert len(api.post("/deployments/bulk_delete", json={}).json()["deleted"]) == 3
     runs = [api.flow_run()["id"] for _ in range(3)]
     assert len(api.post("/flow_runs/bulk_delete", json={}).json()["deleted"]) == len(runs)
+
+
+@path
+def retention_deletes_what_is_old(api: Api, database: Database) -> None:
+    """Several runs in a slice, what is left of others, events, and the journals' rows."""
+    fill(database, runs=3, tasks=120, logs=30)
+    old_us = NOW + 200 * DAY_US
+    lease = LoopLease(database, now_us=lambda: old_us)
+    lease.tick()
+    gone = Retention(database, lease, ages=Ages(DAY_US, DAY_US, DAY_US), now_us=lambda: old_us).sweep()
+    assert (gone["flow_runs"], gone["rows"] > 363) == (3, True)
 
 
 @path

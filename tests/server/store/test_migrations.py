@@ -6,9 +6,12 @@ import re
 import sqlite3
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine, inspect, text
 
+from headrace.errors import ServerUnavailable
 from headrace.server.store import migrations, schema
+from headrace.server.store import postgres as postgres_kind
 from headrace.server.store.database import FILE_NAME, Database, read_url
 from headrace.testing.postgres import Cluster
 
@@ -86,6 +89,31 @@ def test_on_postgresql_too(postgres: Cluster, home: Path) -> None:
 
     assert shapes[0] == shapes[1]
     assert len(shapes[0]) > 30
+
+
+def test_a_change_of_tables_does_not_wait_long_for_a_table(
+    postgres: Cluster, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came later would wait behind it; nothing is changed, and the next try finds it as it was."""
+    monkeypatch.setattr(postgres_kind, "LOCK_TIMEOUT", "200ms")
+    with postgres.database() as url:
+        engine = create_engine(read_url(url, home))
+        with engine.begin() as connection:
+            migrations.upgrade(connection, "0002")
+        database = Database(read_url(url, home))
+        with engine.connect() as reader:
+            reader.execute(text("SELECT count(*) FROM flow_runs"))  # in a transaction that stays open
+            with pytest.raises(ServerUnavailable, match="200ms, because somebody uses them"):
+                database.migrate()
+        with database.read() as connection:
+            assert schema.version_of(connection) == "0002"
+        database.migrate()
+
+        assert database.is_current()
+        assert database.remake(lambda c: c.execute(text("SHOW statement_timeout")).scalar()) == "1h"
+        assert database.write(lambda c: c.execute(text("SHOW lock_timeout")).scalar()) == "0"
+        database.close()
+        engine.dispose()
 
 
 def reflected(database: Database) -> list[str]:

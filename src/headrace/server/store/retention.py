@@ -8,9 +8,9 @@ it is there the next time. A run that is open is never touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, exists, or_, select
+from sqlalchemy import ColumnElement, Table, delete, exists, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import first_of
@@ -62,25 +62,32 @@ def delete_ended(connection: Connection, enough: Enough, ids: Sequence[str], bef
     )
     deleted = 0
     for table, size in ((task_runs, _PIECE), (log_chunks, _CHUNKS)):
-        while found := _some(connection, table, size, table.c.flow_run_id.in_(locked)):
-            deleted += locks.remove(connection, table, table.c.id.in_(found))
+        while some := _delete_some(connection, table, size, table.c.flow_run_id.in_(locked)):
+            deleted += some
             if enough():
                 return Slice(deleted, 0)
     deleted += locks.remove(connection, flow_run_inputs, flow_run_inputs.c.flow_run_id.in_(locked))
     owners = select(_r.journal_id).where(_r.id.in_(locked), _r.journal_id.is_not(None))
     asked = commands.c.journal_id.in_(owners), commands.c.flow_run_id.in_(locked)  # for ix_commands_journal
     for table, where in ((commands, asked), (events, (events.c.flow_run_id.in_(locked),))):
-        while found := _some(connection, table, _PIECE, *where):
-            deleted += locks.remove(connection, table, table.c.id.in_(found))
+        while some := _delete_some(connection, table, _PIECE, *where):
+            deleted += some
             if enough():
                 return Slice(deleted, 0)
     runs = locks.remove(connection, flow_runs, _r.id.in_(locked))
     return Slice(deleted + runs, runs)
 
 
-def _some(connection: Connection, table: Table, limit: int, *where: ColumnElement[bool]) -> list[Any]:
-    # Any of them: an order would have to be found among all that belongs to fifty runs.
-    return list(connection.execute(select(table.c.id).where(*where).limit(limit)).scalars())
+def _delete_some(connection: Connection, table: Table, limit: int, *where: ColumnElement[bool]) -> int:
+    """Delete so many rows, in no order: an order would have to be found among all that belongs to fifty runs.
+
+    What somebody holds is passed over, so no order is needed. Returns how many there were.
+    """
+    statement = select(table.c.id).where(*where).limit(limit).with_for_update(skip_locked=True)
+    ids = list(connection.execute(statement).scalars())
+    if ids:
+        connection.execute(delete(table).where(table.c.id.in_(ids)))
+    return len(ids)
 
 
 def loose_task_runs(connection: Connection, before_us: int, limit: int) -> list[str]:
@@ -128,10 +135,9 @@ def delete_chunks(connection: Connection, enough: Enough, ids: Sequence[int]) ->
 
 def delete_events(connection: Connection, enough: Enough, before_us: int) -> int:
     """Delete events that happened before a moment; return how many. Walks ``ix_events_occurred``."""
-    c, deleted = events.c, 0
-    statement = select(c.id).where(c.occurred_us < before_us).order_by(c.occurred_us).limit(_PIECE)
-    while found := list(connection.execute(statement).scalars()):
-        deleted += locks.remove(connection, events, c.id.in_(found))
+    deleted = 0
+    while some := _delete_some(connection, events, _PIECE, events.c.occurred_us < before_us):
+        deleted += some
         if enough():
             break
     return deleted
@@ -159,8 +165,9 @@ def delete_journals(connection: Connection, enough: Enough, ids: Sequence[str], 
     idle = c.id.in_(ids), c.last_seen_us < before_us, ~open_flow_runs, ~open_task_runs
     locked = locks.hold_to_delete(connection, journals, *idle, skip_locked=True)
     asked = commands.c.journal_id.in_(locked)
-    while found := _some(connection, commands, _PIECE, asked):
-        locks.remove(connection, commands, commands.c.id.in_(found))
+    deleted = 0
+    while some := _delete_some(connection, commands, _PIECE, asked):
+        deleted += some
         if enough():
-            return len(found)
-    return locks.remove(connection, journals, c.id.in_(locked))
+            return deleted
+    return deleted + locks.remove(connection, journals, c.id.in_(locked))
