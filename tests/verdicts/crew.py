@@ -184,21 +184,26 @@ class Run:
 
     def lines(self, attempt: int = 1) -> list[entries.Entry]:
         """Return the records of an attempt's journal."""
-        for _ in range(3):  # the supervisor may move the folder between finding and reading it: look again
-            with contextlib.suppress(FileNotFoundError):
-                return [entry for _, entry in iterate(self.folder(attempt).journal) if entry is not None]
-        raise AssertionError(f"The journal of run {self.id} cannot be found.\n{self.told()}")
+        return [entry for _, entry in self._records(attempt)[1] if entry is not None]
 
     def journal(self, attempt: int = 1) -> runs.Journal:
         """Return what an attempt's journal tells by itself."""
-        folder = self.folder(attempt)
-        return runs.fold(runs.Journal(folder.id), list(iterate(folder.journal)))
+        id, records = self._records(attempt)
+        return runs.fold(runs.Journal(id), records)
 
     def header(self, attempt: int = 1) -> entries.Open:
         """Return the first record of an attempt's journal."""
-        found = owner_of(self.folder(attempt))
-        assert found is not None
+        found = self.lines(attempt)[0]
+        assert isinstance(found, entries.Open)
         return found
+
+    def _records(self, attempt: int) -> tuple[str, list[tuple[int, entries.Entry | None]]]:
+        """Return the id of an attempt's journal and what it holds."""
+        for _ in range(3):  # the supervisor may move the folder between finding and reading it: look again
+            with contextlib.suppress(FileNotFoundError):
+                folder = self.folder(attempt)
+                return folder.id, list(iterate(folder.journal))
+        raise AssertionError(f"The journal of run {self.id} cannot be found.\n{self.told()}")
 
     def process(self, attempt: int = 1) -> Process:
         """Wait for the process that carries an attempt out; return it."""
@@ -220,8 +225,9 @@ class Run:
 
     def output(self, attempt: int = 1) -> str:
         """Return what an attempt printed so far; nothing once its journal is shipped: then its log has it."""
-        path = self.folder(attempt).output
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        with contextlib.suppress(FileNotFoundError):
+            return self.folder(attempt).output.read_text(encoding="utf-8", errors="replace")
+        return ""
 
     def until_said(self, text: str, *, attempt: int = 1, within: float = PATIENCE_S) -> str:
         """Wait until an attempt that goes on has printed a line with ``text``; return the rest of that line."""
@@ -285,22 +291,23 @@ class Run:
 
     def _died(self, seen: float) -> float:
         """Return when the last process was seen to end; ``seen`` if it lives, as then nothing is late."""
-        folders = self.folders()
-        if not folders:
+        headers = [header for folder in self.folders() if (header := owner_of(folder)) is not None]
+        if not headers:
             return seen
-        last = folders[-1]
-        if last.id in self.deaths:
-            return self.deaths[last.id]
-        exits = [entry.t for _, entry in iterate(last.journal) if isinstance(entry, entries.Exit)]
+        last = max(headers, key=lambda header: header.attempt)
+        if last.journal in self.deaths:
+            return self.deaths[last.journal]
+        exits = [entry.t for entry in self.lines(last.attempt) if isinstance(entry, entries.Exit)]
         return exits[-1] / 1e6 if exits else seen
 
     def told(self) -> str:
         """Return what can be said about it when something went wrong."""
         parts = []
         for folder in self.folders():
-            parts += [f"--- journal {folder.path}", folder.journal.read_text(errors="replace")[-4000:]]
-            log = folder.path / "supervisor.log"
-            parts += [log.read_text()] if log.exists() else []
+            parts.append(f"--- journal {folder.path}")
+            for file in (folder.journal, folder.path / "supervisor.log"):
+                with contextlib.suppress(FileNotFoundError):
+                    parts.append(file.read_text(errors="replace")[-4000:])
         return "\n".join([*parts, self.crew.told()])
 
     def close(self) -> None:
