@@ -44,7 +44,7 @@ class Server:
 
     def see_life(self) -> None:
         for run in self.journal.runs.values():
-            runs.withdraw_lost(run)
+            runs.withdraw_lost(run, 1)
 
     def presume(self) -> None:
         self.presumed += 1

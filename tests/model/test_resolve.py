@@ -252,7 +252,7 @@ def test_a_sign_of_life_withdraws_a_presumption() -> None:
     """The latest fact stands again, under its own id and time; the history still tells of the doubt."""
     run = told([PENDING, RUNNING])
     presume(run, "p1")
-    withdrawn = runs.withdraw_lost(run)
+    withdrawn = runs.withdraw_lost(run, 1)
 
     assert withdrawn is True
     assert run.state is not None
@@ -268,7 +268,7 @@ def test_a_run_that_is_silent_again_and_again_is_presumed_lost_each_time() -> No
         assert presume(run, f"p{turn}") is True
         assert run.state is not None
         assert run.state.name == "Lost"
-        assert runs.withdraw_lost(run) is True
+        assert runs.withdraw_lost(run, 1) is True
         assert run.state.type == "RUNNING"
     presume(run, "last")
     next_record = row("RUNNING", 231, at=90)
@@ -281,10 +281,25 @@ def test_nothing_is_withdrawn_that_was_not_presumed() -> None:
     ended, unknown = told([PENDING, RUNNING, COMPLETED]), Run("run", True, START)
     presume(unknown, "p")
 
-    assert runs.withdraw_lost(ended) is False
-    assert runs.withdraw_lost(Run("run", True, START)) is False
-    assert runs.withdraw_lost(unknown) is False
+    assert runs.withdraw_lost(ended, 1) is False
+    assert runs.withdraw_lost(Run("run", True, START), 1) is False
+    assert runs.withdraw_lost(unknown, 1) is False
     assert ended.state == COMPLETED
+
+
+def test_an_older_attempt_that_lives_says_nothing_about_the_one_that_is_presumed_lost() -> None:
+    """Otherwise the newer one would be Pending for ever, with its slot, because nobody doubts it a second time."""
+    run = told([PENDING, RUNNING])
+    presume(run, "p")
+    again = row("PENDING", 0, Rank.PROPOSAL, at=40, attempt=2)
+    runs.report(run, again)
+    runs.presume_lost(run, now=START + 90, offset=0, attempt=2, last_seen="12:00", host="mill", id="p2")
+
+    assert runs.withdraw_lost(run, 1) is False
+    assert run.state is not None
+    assert (run.state.name, run.state.attempt) == ("Lost", 2)
+    assert runs.withdraw_lost(run, 2) is True
+    assert run.state == again
 
 
 def test_a_run_that_was_asked_to_cancel_and_fell_silent_is_presumed_cancelled() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .clock import iso
 from .resolve import Rank, StateRow
 from .retries import retry_delay
+from .states import is_over
 
 RETRY_ON = ("failed", "crashed")
 """What is tried again unless a flow says otherwise. ``lost`` is not: such a run may be alive."""
@@ -62,6 +63,16 @@ def next_try(
     return StateRow(
         id, "SCHEDULED", "AwaitingRetry", when + 1, Rank.PROPOSAL, ended.attempt + 1, 0, message, details
     )
+
+
+def ended_unasked(state: StateRow) -> bool:
+    """Say whether others than its own process or a person told that the run ended: another attempt may follow."""
+    return is_over(state.type, state.name) and state.rank in (Rank.VERDICT, Rank.PRESUMPTION)
+
+
+def counts_as_crash(state: StateRow) -> bool:
+    """Say whether a state counts for the brake: its supervisor saw the process crash; a silence may be the network's."""
+    return state.type == "CRASHED" and state.rank == Rank.VERDICT
 
 
 def _kind(ended: StateRow) -> str | None:

@@ -204,14 +204,15 @@ def presume_lost(
     return report(run, StateRow(id, type, name, now, Rank.PRESUMPTION, attempt, place, message, details))
 
 
-def withdraw_lost(run: Run) -> bool:
-    """Take a presumption back because the process has shown a sign of life; return whether the state changed.
+def withdraw_lost(run: Run, attempt: int) -> bool:
+    """Take a presumption back because an attempt's process has shown a sign of life; return whether the state changed.
 
     The strongest report that is no presumption stands again, with its own strength: however often a silence
-    is presumed and withdrawn, the journal's next record still stands above it. The history keeps them all.
+    is presumed and withdrawn, the journal's next record still stands above it. The history keeps them all. What is
+    presumed of another attempt stays: that an older one is alive says nothing about it.
     """
     others = [row for row in run.history if row.rank != Rank.PRESUMPTION]
-    if run.state is None or run.state.rank != Rank.PRESUMPTION or not others:
+    if run.state is None or run.state.rank != Rank.PRESUMPTION or run.state.attempt != attempt or not others:
         return False
     run.state = max(others, key=lambda row: (strength_of(row), row.id))
     run.strength = strength_of(run.state)

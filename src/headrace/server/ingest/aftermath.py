@@ -10,8 +10,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from headrace.model.attempts import Brake, brake, next_try
-from headrace.model.resolve import Rank
+from headrace.model.attempts import Brake, brake, counts_as_crash, ended_unasked, next_try
 from headrace.model.runs import report
 from headrace.server.store import brakes, logs
 from headrace.server.store.runs import Known
@@ -26,9 +25,12 @@ def follow(
     told: Mapping[str, dict[str, Any]],
     new_id: Callable[[int], str],
     now_us: int,
+    *,
+    kept: Any = brakes,
 ) -> list[tuple[str, logs.Line]]:
     """Give crashed runs of deployments their next attempt; return lines for the logs of runs, as ``(run, line)``.
 
+    ``kept`` is where brakes are kept, for who keeps them elsewhere than in tables.
     ``told`` is what the runs' own processes just told of their ``empirical_policy``. A run whose deployment is
     braked is not tried again: what crashes again and again needs somebody to look.
     """
@@ -37,8 +39,8 @@ def follow(
         assert known.deployment is not None and known.run.state is not None
         state = known.run.state
         braked = None
-        if state.type == "CRASHED" and state.rank == Rank.VERDICT:
-            braked = _count(connection, known, now_us)
+        if counts_as_crash(state):
+            braked = _count(connection, known, now_us, kept)
         if braked is not None:
             lines.append((known.run.id, _line(state.t, braked)))
             continue
@@ -53,17 +55,14 @@ def _to_follow(ended: Sequence[Known]) -> list[Known]:
     return [
         known
         for known in ended
-        if known.deployment is not None
-        and known.run.state is not None
-        and not known.run.is_open
-        and known.run.state.rank in (Rank.VERDICT, Rank.PRESUMPTION)
+        if known.deployment is not None and known.run.state is not None and ended_unasked(known.run.state)
     ]
 
 
-def _count(connection: Connection, known: Known, now_us: int) -> str | None:
+def _count(connection: Connection, known: Known, now_us: int, kept: Any) -> str | None:
     """Count a crash of a deployment; return why it is paused now, if this one was too many."""
     assert known.deployment is not None
-    row = brakes.lock(connection, known.deployment)
+    row = kept.lock(connection, known.deployment)
     if row is None or row["paused"]:
         return None
     rule = Brake(**row["crash_brake"]) if row["crash_brake"] else Brake()
@@ -71,13 +70,13 @@ def _count(connection: Connection, known: Known, now_us: int) -> str | None:
         return None
     crashes, too_many = brake(row["crashes_us"] or [], now_us, rule)
     if not too_many:
-        brakes.count(connection, known.deployment, crashes)
+        kept.count(connection, known.deployment, crashes)
         return None
     why = (
         f"{rule.crashes} crashes within {rule.seconds:g} s: the deployment's schedules are paused and its crashed "
         "runs are not tried again by themselves. Find the cause, then `headrace deployment resume` it."
     )
-    brakes.pull(connection, known.deployment, why, now_us)
+    kept.pull(connection, known.deployment, why, now_us)
     return why
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model import entries, runs
 from headrace.model.ids import state_id_at
+from headrace.model.ownership import may_report, may_take_over
 from headrace.model.runs import Run
 from headrace.server.store import inputs, journals, logs
 from headrace.server.store import runs as rows
@@ -103,9 +104,10 @@ class Intake:
 
     def _may_report(self, known: Known | None) -> bool:
         """Whether this journal may speak of a run: its owner may, and an older attempt may add to the history."""
-        if known is None or known.child is not None or known.journal is None:
+        if known is None or known.child is not None:
             return False
-        return known.journal == self._journal.id or self._journal.attempt < known.run.strength.attempt
+        journal = self._journal
+        return may_report(known.journal, known.run.strength.attempt, journal.id, journal.attempt)
 
     def _take_made(self, offset: int, entry: entries.FlowRun | entries.TaskRun) -> bool:
         is_flow = isinstance(entry, entries.FlowRun)
@@ -131,7 +133,7 @@ class Intake:
         """Make this journal the owner of a run, if nobody owns it or only an older attempt does."""
         if known.child is not None:
             return False
-        if known.journal is not None and self._journal.attempt <= known.run.strength.attempt:
+        if not may_take_over(known.journal, known.run.strength.attempt, self._journal.attempt):
             return False
         self._known[known.run.id] = known._replace(journal=self._journal.id)
         return True
@@ -144,13 +146,25 @@ class Intake:
         else:
             entry.placeholder = None
 
+    def made(self) -> list[Run]:
+        """Return the runs that this batch makes, in its order."""
+        return list(self._new.values())
+
+    def seen(self) -> list[Known]:
+        """Return the runs that have a row and that lines told of, by id."""
+        return [self._known[id] for id in sorted(self._touched - self._new.keys())]
+
+    @property
+    def closed_us(self) -> int | None:
+        """When the journal's process ended, if this batch tells."""
+        return self._journal.exit.t if self._journal.exit is not None else None
+
     def save(self, end: int, now_us: int, *, leased: bool) -> None:
         """Write what was folded, and that the journal is held up to ``end``."""
         self._end_attempts(now_us)
         self._insert_runs(now_us)
         self._save_plans(now_us)
-        seen = sorted(self._touched - self._new.keys())
-        rows.save_states(self._connection, [self._known[id] for id in seen], now_us)
+        rows.save_states(self._connection, self.seen(), now_us)
         id = self._journal.id
         logs.insert_chunks(
             self._connection,
@@ -165,11 +179,9 @@ class Intake:
 
     def _end_attempts(self, now_us: int) -> None:
         """Let what follows a crash follow: another attempt, or the brake; tell where room was made."""
-        of_flows = [
-            self._known[id] for id in sorted(self._touched - self._new.keys()) if self._known[id].run.is_flow
-        ]
+        of_flows = [known for known in self.seen() if known.run.is_flow]
         crashed = [known for known in of_flows if known.journal == self._journal.id]
-        told = aftermath.follow(self._connection, crashed, self._policies(), self._new_id, now_us)
+        told = aftermath.follow(self._connection, crashed, self.policies(), self._new_id, now_us)
         for run, line in told:
             self._logs.setdefault(run, []).append(line)
         for known in of_flows:
@@ -177,7 +189,7 @@ class Intake:
             if state is not None and (not known.run.is_open or state.type in ("SCHEDULED", "PAUSED")):
                 self.openings |= {id for id in (known.queue, known.deployment) if id is not None}
 
-    def _policies(self) -> dict[str, dict[str, Any]]:
+    def policies(self) -> dict[str, dict[str, Any]]:
         """Return what the processes of planned runs told in this batch of how they are to be tried again."""
         return {
             id: planned_policy(entry, self._known[id].policy)
@@ -198,7 +210,7 @@ class Intake:
                 "flow_version": self._planned[id].version,
                 "empirical_policy": policy,
             }
-            for id, policy in self._policies().items()
+            for id, policy in self.policies().items()
         }
         rows.save_plans(self._connection, told, now_us)
 
@@ -213,7 +225,7 @@ class Intake:
         journal = self._journal.id
         of_flows: list[tuple[Run, entries.FlowRun]] = []
         of_tasks: list[dict[str, Any]] = []
-        for run in self._new.values():
+        for run in self.made():
             if isinstance(run.entry, entries.FlowRun):
                 of_flows.append((run, run.entry))
             elif isinstance(run.entry, entries.TaskRun):
@@ -244,6 +256,6 @@ class Intake:
         if (opened := journal.opened) is not None:
             saved |= {"opened_us": opened.t, "host": opened.host, "pid": opened.pid}
             saved["header"] = msgspec.to_builtins(opened)
-        if journal.exit is not None:
-            saved["closed_us"] = journal.exit.t
+        if self.closed_us is not None:
+            saved["closed_us"] = self.closed_us
         return saved

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model import runs
 from headrace.model.clock import iso
+from headrace.model.ownership import is_silent
 from headrace.server.store import journals
 from headrace.server.store import runs as rows
 from headrace.server.store.database import Database
@@ -39,9 +40,15 @@ def withdraw_presumptions(
     connection: Connection, presumed: Sequence[RowMapping], known: Mapping[str, Known], now_us: int
 ) -> None:
     """Take back what was presumed of journals' runs; given the journals' rows, and those runs among ``known``."""
-    ids = {id for kind in ("flow_runs", "task_runs") for id in presumed_ids(presumed, kind)}
-    theirs = [known[id] for id in sorted(ids) if id in known]
-    rows.save_states(connection, [one for one in theirs if runs.withdraw_lost(one.run)], now_us)
+    theirs = [
+        (known[id], row["attempt"])
+        for row in presumed
+        for kind in ("flow_runs", "task_runs")
+        for id in presumed_ids([row], kind)
+        if id in known
+    ]
+    back = [one for one, attempt in theirs if runs.withdraw_lost(one.run, attempt)]
+    rows.save_states(connection, back, now_us)
     for row in presumed:
         journals.set_presumed(connection, row["id"], None)
 
@@ -60,7 +67,7 @@ def _presume_lost(
     connection: Connection, journal: str, before_us: int, now_us: int, new_id: Callable[[int], str]
 ) -> int:
     row = journals.lock(connection, journal)
-    if row is None or row["last_seen_us"] >= before_us or row["closed_us"] is not None:
+    if row is None or not is_silent(row["last_seen_us"], row["closed_us"], before_us):
         return 0  # it came back between the look and the lock
     last_seen, host = iso(row["last_seen_us"]), row["host"] or _whose(row)
     offset, attempt = row["offset"], row["attempt"]

@@ -159,7 +159,7 @@ def _put(
         journal = _command(
             connection, row, "resume", {"paused": before.t, "key": key, "input": given}, asking
         )
-    elif state.type in _CANCEL and not _has_left(before):
+    elif state.type in _CANCEL and not has_left(before):
         journal = _command(connection, row, "cancel", None, asking)
     return Outcome(answer, state, True, journal)
 
@@ -183,7 +183,7 @@ def propose_task_run(
     answer = decide(task_facts(row, run.state, parent["state_type"] if parent else None), proposal, now_us)
     if answer.state is None:
         return Outcome(answer, run.state, False)
-    state = _state_row(answer, run, now_us, new_id())
+    state = state_row(answer, run, now_us, new_id())
     columns = _columns(row, run, state, resuming=False)
     if parent is not None and state.type == "RUNNING":
         columns["flow_run_run_count"] = parent["run_count"]
@@ -237,7 +237,7 @@ def task_facts(row: Row, state: StateRow | None, flow_state: str | None) -> Fact
 def first_state(row: Row, proposal: Proposal, *, is_flow: bool, now_us: int, id: str) -> Json:
     """Return the state columns of a run that is made with a state; nobody is asked."""
     run = Run(row["id"], is_flow, row["created_us"])
-    state = _state_row(Answer("ACCEPT", proposal), run, now_us, id)
+    state = state_row(Answer("ACCEPT", proposal), run, now_us, id)
     return _columns({**_FRESH, **row}, run, state, resuming=False)
 
 
@@ -285,7 +285,7 @@ def _write_flow_run(
     changes = dict(answer.policy or {})
     resumes = bool(changes.get("resuming", policy["resuming"]))
     resuming = resumes and answer.state is not None and answer.state.type == "RUNNING"
-    state = _state_row(answer, run, now_us, new_id())
+    state = state_row(answer, run, now_us, new_id())
     row = _released(row, run.state, state)
     columns = _columns(row, run, state, resuming=resuming)
     if resuming:
@@ -304,7 +304,8 @@ def _released(row: Row, before: StateRow | None, state: StateRow) -> Row:
     return {**row, "journal_id": None} if begins and not _keeps_journal(row, before) else row
 
 
-def _state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
+def state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
+    """Return the state that an answer lets a run enter, in its place above what stands."""
     proposed = answer.state
     assert proposed is not None
     # what clients take as the default need not be kept
@@ -368,7 +369,7 @@ def _mirror(connection: Connection, row: Row, run: Run) -> None:
 _CANCEL = frozenset(("CANCELLING", "CANCELLED"))
 
 
-def _has_left(state: StateRow | None) -> bool:
+def has_left(state: StateRow | None) -> bool:
     """Say whether a run in this state has no process that could hear anything."""
     return state is not None and (state.type in TERMINAL or (state.type == "PAUSED" and _leaves(state)))
 

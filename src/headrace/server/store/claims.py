@@ -297,7 +297,7 @@ def _begin(row: Row, asker: Asker, now_us: int, new_id: Callable[[], str]) -> ru
     if run.state is not None and (when := (run.state.details or {}).get("scheduled_time")):
         details["scheduled_time"] = when
     attempt, message = max(1, run.strength.attempt), f"Taken by worker {asker.worker_name}."
-    _enter(run, "PENDING", "Pending", now_us, attempt, new_id(), message, details)
+    enter(run, "PENDING", "Pending", now_us, attempt, new_id(), message, details)
     return runs.Known(run, journal)
 
 
@@ -317,13 +317,14 @@ def _journal(known: runs.Known, asker: Asker, now_us: int) -> dict[str, Any]:
 def _cancel(row: Row, now_us: int, new_id: Callable[[], str]) -> runs.Known:
     run = history.run_of(row, is_flow=True)
     message = "Its deployment already has as many runs as its concurrency limit lets live (CANCEL_NEW)."
-    _enter(run, "CANCELLED", "Cancelled", now_us, max(1, run.strength.attempt), new_id(), message, {})
+    enter(run, "CANCELLED", "Cancelled", now_us, max(1, run.strength.attempt), new_id(), message, {})
     return runs.Known(run, row["journal_id"])
 
 
-def _enter(
+def enter(
     run: Run, type: str, name: str, now_us: int, attempt: int, id: str, message: str, details: dict[str, Any]
 ) -> None:
+    """Let a run enter a state that the server decides on, at no time before the state that it follows."""
     when = max(now_us, run.state.t + 1) if run.state is not None else now_us
     row = StateRow(id, type, name, when, Rank.PROPOSAL, attempt, 0, message, details or None)
     report(run, row)

@@ -111,13 +111,16 @@ def state_columns(run: Run, journal: str | None) -> dict[str, Any]:
 
 def flow_state_columns(run: Run, journal: str | None) -> dict[str, Any]:
     """Return every state column of a flow run's row: those of any run, and whether it holds its slots."""
-    state = run.state
-    holds = state is not None and holds_slot(
+    return {**state_columns(run, journal), "holds_slot": holds(run.state, journaled=journal is not None)}
+
+
+def holds(state: StateRow | None, *, journaled: bool) -> bool:
+    """Say whether a flow run in this state holds its slots; ``journaled``: its own process reports in a journal."""
+    return state is not None and holds_slot(
         state.type,
-        by_process=journal is not None and state.rank == Rank.FACT,
+        by_process=journaled and state.rank == Rank.FACT,
         suspended=bool((state.details or {}).get("pause_reschedule")),
     )
-    return {**state_columns(run, journal), "holds_slot": holds}
 
 
 _NO_STATE: dict[str, Any] = dict.fromkeys(

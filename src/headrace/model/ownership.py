@@ -1,0 +1,22 @@
+"""Which journal may speak of a run: the fence between attempts, as pure rules over who owns it and how far it is."""
+
+from __future__ import annotations
+
+
+def may_report(owner: str | None, standing: int, journal: str, attempt: int) -> bool:
+    """Say whether a journal may tell states of a run: its owner may, and an older attempt may add to the history.
+
+    ``owner`` is the journal that owns the run (``None``: a foreign client reports for it), ``standing`` the attempt
+    of the state that stands, ``attempt`` the journal's own.
+    """
+    return owner is not None and (owner == journal or attempt < standing)
+
+
+def may_take_over(owner: str | None, standing: int, attempt: int) -> bool:
+    """Say whether a journal that makes a run known becomes its owner: nobody owns it, or only an older attempt does."""
+    return owner is None or attempt > standing
+
+
+def is_silent(last_seen_us: int, closed_us: int | None, before_us: int) -> bool:
+    """Say whether a journal's process may be presumed lost: it has not ended, and nobody heard of it since ``before_us``."""
+    return closed_us is None and last_seen_us < before_us
