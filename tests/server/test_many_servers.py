@@ -36,6 +36,20 @@ TAKE_OVER_S = 10.0
 CALM = STEADY.replace("time.sleep(0.004)", "time.sleep(0.02)")
 """Some forty lines and eight task runs a second: each of them is looked for afterwards."""
 
+SILENT = """
+    import os
+    import sys
+    import time
+    from headrace import flow
+
+    @flow
+    def silent():
+        while not os.path.exists(sys.argv[1]):
+            time.sleep(0.02)
+
+    silent()
+"""
+
 QUICK = """
     from headrace import flow
 
@@ -54,13 +68,14 @@ def url(postgres: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture
-def servers(url: str, tmp_path: Path) -> Iterator[Callable[[int], list[Server]]]:
+def servers(url: str, tmp_path: Path) -> Iterator[Callable[..., list[Server]]]:
     """Start so many servers on one database, each with a home of its own, as on hosts of their own."""
     made: list[Server] = []
 
-    def start(count: int) -> list[Server]:
+    def start(count: int, lease_s: float | None = None) -> list[Server]:
         made.extend(
-            Server(tmp_path / f"server_{number}", database_url=url).start() for number in range(count)
+            Server(tmp_path / f"server_{number}", database_url=url, lease_s=lease_s).start()
+            for number in range(count)
         )
         return made
 
@@ -84,7 +99,7 @@ def turns_loops(server: Server) -> bool:
 
 
 def test_loops_move_when_their_server_stands_still_or_dies_and_never_turn_twice(
-    servers: Callable[[int], list[Server]],
+    servers: Callable[..., list[Server]],
 ) -> None:
     """Within ten seconds of SIGSTOP and of SIGKILL; who stood still sees that it holds them no more."""
     first, second = servers(2)
@@ -123,7 +138,7 @@ def schedule(server: Server) -> Callable[[Server], list[str]]:
 
 
 def test_polls_at_one_server_hear_at_once_what_another_took_in(
-    servers: Callable[[int], list[Server]],
+    servers: Callable[..., list[Server]],
 ) -> None:
     """A claim and a cancel: a median of five far below the second or two after which every poll looks by itself."""
     first, second = servers(2)
@@ -211,7 +226,7 @@ class Waiting:
 
 @pytest.mark.timeout(180)
 def test_three_servers_are_replaced_under_load_and_nothing_is_lost_or_doubled(
-    servers: Callable[[int], list[Server]], tmp_path: Path
+    servers: Callable[..., list[Server]], tmp_path: Path
 ) -> None:
     """Scripts record forty lines a second each, a worker starts runs, and each server in turn is ended and started."""
     three = servers(3)
@@ -281,6 +296,28 @@ class Asking:
                 continue
             if answer.status_code in (200, 201):
                 self.made.append(answer.json()["id"])
+
+
+def test_who_polls_at_one_server_is_not_lost_to_another_that_watches(
+    servers: Callable[..., list[Server]], tmp_path: Path
+) -> None:
+    """Also with a lease of two seconds: each server writes the signs of life that it hears well within one."""
+    watching, other = servers(2, lease_s=2.0)
+    assert turns_loops(watching)
+    house = House(tmp_path / "host", other.url)
+    house.folder.mkdir()
+    try:
+        script = house.start(SILENT, str(enough(house)))
+        until(lambda: house.flow_run(script.root()), "the run on record", told=script.told)
+        began = time.monotonic()
+        until(lambda: time.monotonic() > began + 8.0, "four leases to pass")
+        enough(house).touch()
+
+        assert state_of(house.end_of(script, within=5.0)) == ("COMPLETED", "Completed")
+        house.assert_never_crashed()
+        assert "presumed lost" not in watching.told()
+    finally:
+        house.close()
 
 
 def test_processes_share_a_port_and_a_dead_one_is_replaced(url: str, home: Path) -> None:

@@ -113,7 +113,7 @@ def create_app(
         SettingError: the database's URL cannot be read, or a newer Headrace made it.
     """
     opened = database or Database.open(settings.database_url or None, settings.home_path)
-    last_seen = LastSeen(opened)
+    last_seen = LastSeen(opened, lease_s=settings.server_lease_seconds)
     changed = threading.Event()
     messenger = Messenger(opened, hear=lambda ids: _hear(context, ids))
     context = Context(

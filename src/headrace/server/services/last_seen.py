@@ -9,14 +9,21 @@ from headrace.server.store.database import Database
 
 from .service import Service
 
+LONGEST_S = 3.0
+"""Seconds between two flushes at most."""
+
 
 class LastSeen(Service):
     """Take signs of life at no cost, and flush them all at once."""
 
-    every_s = 3.0
+    def __init__(self, database: Database, *, lease_s: float = 30.0) -> None:
+        """``lease_s`` is how long a journal may be silent.
 
-    def __init__(self, database: Database) -> None:
+        Another server may be the one that watches, and it knows only what is written. A poll waits for half a lease
+        at most, so a quarter is what may pass until its sign of life is written.
+        """
         super().__init__()
+        self.every_s = min(LONGEST_S, lease_s / 4)
         self._database = database
         self._lock = threading.Lock()
         self._seen_us: dict[str, int] = {}

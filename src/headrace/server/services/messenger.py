@@ -60,7 +60,7 @@ class Messenger(Service):
             with self._lock:
                 self._channel = channel
             self._hear([EVERYBODY])  # whatever was told while nobody listened
-        if channel is None:
+        if channel is None or self._stopping.is_set():  # told while it was opened: `stop` could not wake it
             return
         try:
             self._hear([id for told in channel.wait(_IDLE_S) for id in told.split()])
