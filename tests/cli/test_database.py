@@ -171,9 +171,29 @@ def test_growth_is_told_for_a_day(inside: Headrace, home: Path) -> None:
     assert runs.bytes_a_day == pytest.approx(runs.bytes / found.days)
 
 
+def test_what_is_old_is_deleted_when_somebody_asks(
+    inside: Headrace, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same settings as a server's, after a look at what would go."""
+    monkeypatch.setenv("HEADRACE_RETENTION_RUNS_DAYS", "100000")
+    kept = inside(*DATABASE, "prune", "--dry-run", "-o", "json")
+    monkeypatch.setenv("HEADRACE_RETENTION_RUNS_DAYS", "1")
+    dry = inside(*DATABASE, "prune", "--dry-run")
+
+    assert kept.json == {"flow_runs": 0}
+    assert dry.out.startswith("2 flow runs would be deleted")
+    assert inside(*DATABASE, "check", "-o", "json").json["rows"]["flow_runs"] == 2
+
+    done = inside(*DATABASE, "prune")
+
+    assert done.out.startswith("Deleted 2 flow runs")
+    rows = inside(*DATABASE, "check", "-o", "json").json["rows"]
+    assert (rows["flow_runs"], rows["task_runs"], rows["log_chunks"], rows["flows"]) == (0, 0, 0, 1)
+
+
 def test_no_database_is_made_where_one_is_looked_for(inside: Headrace, home: Path, tmp_path: Path) -> None:
     """A misspelt path is told."""
-    for command in (("check",), ("stats",), ("backup", str(tmp_path / "b"))):
+    for command in (("check",), ("stats",), ("prune",), ("backup", str(tmp_path / "b"))):
         done = inside(*DATABASE, *command)
         assert done.code == 1
         assert "There is no database" in done.err

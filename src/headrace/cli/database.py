@@ -1,4 +1,4 @@
-"""``headrace server database``: back up, restore, check, copy, measure and upgrade the server's data."""
+"""``headrace server database``: back up, restore, check, copy, measure, prune and upgrade the server's data."""
 
 from __future__ import annotations
 
@@ -159,6 +159,39 @@ def copy(source: str, target: str, anew: bool, output: str) -> None:
         rows = [(name, str(total.rows), f"{total.digest:016x}") for name, total in sums.items()]
         write_table(["TABLE", "ROWS", "CHECKSUM"], rows, empty="")
         click.echo(f"{shown} holds the same now. Name it in HEADRACE_DATABASE_URL.")
+
+
+@group.command(epilog="Example: headrace server database prune --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only tell how many flow runs would go.")
+@output_option
+def prune(dry_run: bool, output: str) -> None:
+    """Delete now what is older than the settings retention_runs_days, _logs_days and _events_days say.
+
+    A server does that by itself, every ten minutes. This is for a home folder on which none runs.
+    """
+    from headrace.server.services.retention import Ages, Alone, Retention  # here: a database driver
+    from headrace.server.store.retention import count_ended
+
+    ages = Ages.of(current().settings)
+    with _opened() as database:
+        if not database.is_current():
+            raise Refusal(
+                "The database is not of today's revision. Run `headrace server database upgrade` first."
+            )
+        if dry_run:
+            with database.read() as connection:
+                due = 0 if ages.runs is None else count_ended(connection, _now_us() - ages.runs)
+            gone = {"flow_runs": due}
+        else:
+            gone = Retention(database, Alone(database), ages=ages, now_us=_now_us).sweep()
+    if output == "json":
+        write_json(gone)
+    elif dry_run:
+        click.echo(f"{gone['flow_runs']} flow runs would be deleted, and old logs and events.")
+    else:
+        click.echo(
+            f"Deleted {gone['flow_runs']} flow runs ({gone['rows']} rows in all); {size(gone['bytes'])} given back."
+        )
 
 
 @group.command(epilog="Example: headrace server database stats -o json")

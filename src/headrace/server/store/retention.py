@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import first_of
@@ -49,6 +49,11 @@ def ended(connection: Connection, before_us: int, limit: int) -> list[str]:
     """Return flow runs that ended before a moment, those first that ended first. Walks ``ix_flow_runs_end``."""
     statement = select(_r.id).where(_r.end_us < before_us).order_by(_r.end_us).limit(limit)
     return list(connection.execute(statement).scalars())
+
+
+def count_ended(connection: Connection, before_us: int) -> int:
+    """Return how many flow runs ended before a moment. Walks ``ix_flow_runs_end``."""
+    return connection.execute(select(func.count()).where(_r.end_us < before_us)).scalar_one()
 
 
 def delete_ended(connection: Connection, enough: Enough, ids: Sequence[str], before_us: int) -> Slice:
