@@ -385,6 +385,7 @@ def test_row_29_lost_before_it_began(host: Host) -> None:
     os.kill(template.pid, signal.SIGSTOP)  # the worker waits for it; nothing is started
     run = host.crew.run(host.crew.deploy(STEADY), enough=str(host.crew.folder))
     run.until(lambda one: one["state_type"] == "PENDING", "the claim")
+    until(host.crew.spool.folders, "the worker to begin it", told=run.told)
     host.crew.worker.kill()
     template.kill()
     lost = run.until(lambda one: one["state_type"] == "CRASHED", "it presumed lost", within=LEASE_S + 5.0)

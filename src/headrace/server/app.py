@@ -123,7 +123,7 @@ def create_app(
         Bells(messenger.tell),
         Feed(),
         last_seen.note,
-        Bells(messenger.tell),
+        Bells(messenger.tell, one_by_one=True),
         RollCall(opened),
         now,
         changed.set,

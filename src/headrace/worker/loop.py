@@ -227,17 +227,31 @@ class Worker:
     # -- starting
 
     def _start_all(self, claims: Claims) -> None:
-        begun = False
-        for claim in claims.claims:
-            with self._lock:
-                new = self._live.given(claim.journal)
-            if new:
-                self._start(claim, claims)
-                begun = True
+        with self._lock:
+            new = [claim for claim in claims.claims if self._live.given(claim.journal)]
+        confirmed = self._confirmed(new) if new else []
+        for claim in confirmed:
+            self._start(claim, claims)
         if self._ailing:
             self._stopping.wait(_AILING_S)
-        elif claims.claims and not begun:
+        elif claims.claims and not confirmed:
             self._stopping.wait(1.0)  # what their supervisors wrote has not reached the server yet
+
+    def _confirmed(self, given: list[Claim]) -> list[Claim]:
+        """Return the attempts that are ours to start: those of which the server knows that we have them.
+
+        The others are given to somebody else. So a run whose worker dies, or is cut off, before it could begin is
+        neither lost nor begun twice.
+        """
+        try:
+            kept = set(self._source.confirm(self._id, [claim.journal for claim in given]))
+        except HeadraceError:
+            kept = set()
+        with self._lock:
+            for claim in given:
+                if claim.journal not in kept:
+                    self._live.forget(claim.journal)
+        return [claim for claim in given if claim.journal in kept]
 
     def _start(self, claim: Claim, claims: Claims) -> None:
         order = order_of(claim, claims.template, self.name, os.environ)

@@ -33,6 +33,13 @@ class Source(Protocol):
             ApiError: it refuses.
         """
 
+    def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
+        """Say that attempts are begun now; return those that may be.
+
+        Raises:
+            ServerUnavailable, ApiError: as :meth:`claim`.
+        """
+
     def break_off(self) -> None:
         """End a poll that waits, in whatever thread; the next one opens a new way to the server."""
 
@@ -52,6 +59,12 @@ class _Polls:
         """Send a request that may wait ``wait`` seconds; return the answer's bytes."""
         answer = self.connection().request("POST", path, json=body, timeout=wait + _SLACK_S, retries=0)
         return answer.content
+
+    def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
+        """Confirm attempts; asking twice does no harm."""
+        body = {"worker_id": worker_id, "journals": journals}
+        answer = self.connection().post("/claims/confirm", body, repeatable=True)
+        return [str(journal) for journal in answer["journals"]] if isinstance(answer, dict) else []
 
     def connection(self) -> Connection:
         """Return a connection to the server.
@@ -117,6 +130,10 @@ class PoolSource:
         except ObjectAlreadyExists:
             return  # another worker was quicker
 
+    def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
+        """Say that attempts are begun now; see :class:`Source`."""
+        return self._polls.confirm(worker_id, journals)
+
     def break_off(self) -> None:
         """End a poll that waits."""
         self._polls.break_off()
@@ -138,6 +155,10 @@ class DeploymentSource:
         """Return attempts of the deployments' runs; see :class:`Source`."""
         body = {**ask, "deployment_ids": self._ids}
         return _read(self._polls.post("/deployments/claim", body, ask["wait"]))
+
+    def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
+        """Say that attempts are begun now; see :class:`Source`."""
+        return self._polls.confirm(worker_id, journals)
 
     def break_off(self) -> None:
         """End a poll that waits."""

@@ -13,10 +13,17 @@ class Bells:
     Supervisors wait for commands to their journal, workers for runs of a queue or a deployment.
     """
 
-    def __init__(self, tell: Callable[[Collection[str]], None] = lambda _: None) -> None:
-        """``tell`` lets the bells of other servers ring; ``*`` are all of them."""
+    def __init__(
+        self, tell: Callable[[Collection[str]], None] = lambda _: None, *, one_by_one: bool = False
+    ) -> None:
+        """``tell`` lets the bells of other servers ring; ``*`` are all of them.
+
+        ``one_by_one`` wakes of those who wait for a thing the one who has waited longest and is not woken yet; who
+        takes something, or goes, rings for the next. Fifty who look for one run would be in each other's way.
+        """
         self._tell = tell
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._one_by_one = one_by_one
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
@@ -28,7 +35,7 @@ class Bells:
         if self.closed:
             event.set()
         for thing in things:
-            self._waiting.setdefault(thing, set()).add(event)
+            self._waiting.setdefault(thing, {})[event] = None
         try:
             yield event
         finally:
@@ -36,8 +43,8 @@ class Bells:
                 self._leave(thing, event)
 
     def _leave(self, thing: str, event: asyncio.Event) -> None:
-        events = self._waiting.get(thing, set())
-        events.discard(event)
+        events = self._waiting.get(thing, {})
+        events.pop(event, None)
         if not events:
             self._waiting.pop(thing, None)
 
@@ -76,8 +83,12 @@ class Bells:
 
     def _set(self, thing: str) -> None:
         for event in self._waiting.get(thing, ()):
-            event.set()
+            if not event.is_set():
+                event.set()
+                if self._one_by_one:
+                    return
 
     def _set_all(self) -> None:
-        for thing in self._waiting:
-            self._set(thing)
+        for events in self._waiting.values():
+            for event in events:
+                event.set()

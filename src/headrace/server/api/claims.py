@@ -12,7 +12,13 @@ from starlette.responses import Response
 
 from headrace.model import orders
 from headrace.server.store import claims
-from headrace.wire.shapes.claims import ClaimsResponse, DeploymentClaim, PoolClaim
+from headrace.wire.shapes.claims import (
+    ClaimConfirmation,
+    ClaimsResponse,
+    ConfirmedClaims,
+    DeploymentClaim,
+    PoolClaim,
+)
 
 from .answers import Json
 from .body import StrictRoute
@@ -62,6 +68,16 @@ async def claim_of_deployments(request: Request, body: DeploymentClaim) -> Respo
     return await _answer(request, context(request), _Poll(asker, tuple(map(str, body.have)), body.wait, None))
 
 
+@router.post("/claims/confirm", response_model=ConfirmedClaims)
+def confirm_claims(request: Request, body: ClaimConfirmation) -> Response:
+    """Take a worker's word that it begins attempts; what it does not confirm within some seconds is given to another."""
+    at, wanted = context(request), [str(id) for id in body.journals]
+    kept = at.database.write(
+        lambda connection: claims.confirm(connection, str(body.worker_id), wanted, at.now_us())
+    )
+    return Json({"journals": kept})
+
+
 def _pool(at: Context, name: str) -> dict[str, Any] | None:
     with at.database.read() as connection:
         row = claims.pool_of(connection, name)
@@ -76,10 +92,12 @@ async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
     worker = poll.asker.worker_id
     at.openings.ring_here(worker)  # it asks anew: an older question of its own is answered, with nothing
     mine = _newest[worker] = object()
-    with at.openings.waiting(worker, *look.places) as bell:
+    places = look.places if poll.asker.limit > 0 else []  # who takes nothing must not be the one who is woken
+    with at.openings.waiting(worker, *places) as bell:
         while True:
             bell.clear()
             if _newest.get(worker) is not mine or await request.is_disconnected():
+                at.openings.ring_here(*places)
                 return await _claims(at, poll, given)  # nobody would start what is taken from now on
             if not given:
                 look, given = await run_in_threadpool(_try, at, poll)
@@ -88,6 +106,8 @@ async def _answer(request: Request, at: Context, poll: _Poll) -> Response:
             left = deadline - loop.time()
             if given or left <= 0 or at.openings.closed:
                 _newest.pop(worker, None)
+                if given or bell.is_set():  # the next one may find more, or what this one was woken for
+                    at.openings.ring_here(*places)
                 return await _claims(at, poll, given)
             pauses = [left, LOOK_S]
             if look.next_us is not None:

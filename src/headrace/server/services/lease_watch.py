@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy.engine import Connection
 
 from headrace.model.ids import IdFactory
 from headrace.server.ingest import presume_lost
-from headrace.server.store import journals
+from headrace.server.store import claims, journals
 from headrace.server.store.database import Database
 
 from .service import Service
 
 _log = logging.getLogger("headrace.server")
+
+UNCONFIRMED_S = 5.0
+"""How long a worker may take to confirm what it was given."""
 
 
 class LeaseWatch(Service):
@@ -42,13 +48,14 @@ class LeaseWatch(Service):
         self._new_id = IdFactory().new
 
     def tick(self) -> None:
-        """Presume lost what has been silent for a lease by now."""
+        """Presume lost what has been silent for a lease by now, and take back what no worker has confirmed."""
+        if not self._held():
+            return
         now_us = self._now_us()
+        self._take_back(now_us)
         before_us = now_us - self._lease_us
         if before_us < self._up_since_us:
             return  # nobody could have been heard while this server was down
-        if not self._held():
-            return
         self._flush()
         with self._database.read() as connection:
             silent = [row["id"] for row in journals.lapsed(connection, before_us)]
@@ -60,3 +67,17 @@ class LeaseWatch(Service):
                 _log.warning(
                     "Journal %s shows no sign of life: %d open runs are presumed lost.", journal, lost
                 )
+
+    def _take_back(self, now_us: int) -> None:
+        with self._database.read() as connection:
+            silent = claims.unconfirmed(connection, now_us - int(UNCONFIRMED_S * 1e6))
+        for journal in silent:
+            run = self._database.write(partial(self._take_one_back, journal))
+            if run is not None:
+                _log.warning(
+                    "Flow run %s was given to a worker that did not answer; it is planned again.", run
+                )
+
+    def _take_one_back(self, journal: str, connection: Connection) -> str | None:
+        now_us = self._now_us()
+        return claims.take_back(connection, journal, now_us, new_id=lambda: self._new_id(now_us))

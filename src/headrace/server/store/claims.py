@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model import orders
@@ -126,6 +126,53 @@ def unbegun(connection: Connection, worker_id: str, have: Collection[str]) -> Un
     statement = select(flow_runs).where(_r.journal_id.in_(lost), _r.state_type == "PENDING")
     rows = cast("Sequence[Row]", connection.execute(statement).mappings().all())
     return Unbegun(_claims(connection, [(row, row["journal_id"]) for row in rows]), starting)
+
+
+def confirm(connection: Connection, worker_id: str, wanted: Collection[str], now_us: int) -> list[str]:
+    """Take a worker's word that it has been given attempts and begins them now; return those that are still its own."""
+    mine = (_j.id.in_(wanted), _j.worker_id == worker_id, _j.closed_us.is_(None))
+    found: list[str] = locks.hold(connection, journals, *mine)
+    if found:
+        beat = {"leased": True, "last_seen_us": now_us}
+        connection.execute(update(journals).where(_j.id.in_(found)).values(**beat))
+    return found
+
+
+def unconfirmed(connection: Connection, before_us: int) -> list[str]:
+    """Return the journals of attempts that were given away before a time and that nobody has confirmed.
+
+    Walks ``ix_journals_claimed``.
+    """
+    where = (_j.worker_id.is_not(None), _j.offset == 0, _j.closed_us.is_(None), _j.leased.is_(False))
+    return list(connection.execute(select(_j.id).where(*where, _j.opened_us < before_us)).scalars())
+
+
+def take_back(connection: Connection, journal: str, now_us: int, *, new_id: Callable[[], str]) -> str | None:
+    """Take an attempt back that its worker never confirmed; return the run, which is planned again.
+
+    Nothing was started for it: a worker starts what it has confirmed, and this attempt cannot be confirmed any more.
+    """
+    mine = (_j.id == journal, _j.offset == 0, _j.closed_us.is_(None), _j.leased.is_(False))
+    if not locks.hold(connection, journals, *mine):
+        return None
+    connection.execute(update(journals).where(_j.id == journal).values(closed_us=now_us))
+    where = (_r.journal_id == journal, _r.state_type == "PENDING")
+    row = connection.execute(locks.held(select(flow_runs).where(*where))).mappings().first()
+    if row is None:
+        return None  # it was cancelled meanwhile
+    run = history.run_of(row, is_flow=True)
+    details = {"flow_run_id": run.id, **_scheduled_time(run)}
+    message = (
+        "The worker that was given it did not answer, so nothing was started; it is given to another one."
+    )
+    enter(run, "SCHEDULED", "Scheduled", now_us, run.strength.attempt + 1, new_id(), message, details)
+    runs.save_states(connection, [runs.Known(run, journal)], now_us)
+    return run.id
+
+
+def _scheduled_time(run: Run) -> dict[str, Any]:
+    when = (run.state.details or {}).get("scheduled_time") if run.state is not None else None
+    return {"scheduled_time": when} if when else {}
 
 
 def pool_of(connection: Connection, name: str) -> Row | None:
@@ -293,9 +340,7 @@ def _lock_runs(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
 def _begin(row: Row, asker: Asker, now_us: int, new_id: Callable[[], str]) -> runs.Known:
     """Let a run enter its attempt: Pending, with a journal that its worker's supervisor is to write."""
     run, journal = history.run_of(row, is_flow=True), new_id()
-    details = {"flow_run_id": run.id}
-    if run.state is not None and (when := (run.state.details or {}).get("scheduled_time")):
-        details["scheduled_time"] = when
+    details = {"flow_run_id": run.id, **_scheduled_time(run)}
     attempt, message = max(1, run.strength.attempt), f"Taken by worker {asker.worker_name}."
     enter(run, "PENDING", "Pending", now_us, attempt, new_id(), message, details)
     return runs.Known(run, journal)
@@ -307,7 +352,7 @@ def _journal(known: runs.Known, asker: Asker, now_us: int) -> dict[str, Any]:
         "offset": 0,
         "opened_us": now_us,
         "last_seen_us": now_us,
-        "leased": True,
+        "leased": False,  # its lease begins when the worker confirms that it has the claim
         "attempt": max(1, known.run.strength.attempt),
         "worker_id": asker.worker_id,
         "worker_name": asker.worker_name,

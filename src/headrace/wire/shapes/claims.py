@@ -40,6 +40,21 @@ class DeploymentClaim(_Ask):
     deployment_ids: Annotated[list[UUID], Field(max_length=200)]
 
 
+class ClaimConfirmation(BaseModel):
+    """A worker says that it has been given attempts and begins them now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    worker_id: UUID
+    journals: Annotated[list[UUID], Field(max_length=1_000)]
+
+
+class ConfirmedClaims(BaseModel):
+    """The attempts that are still the worker's: those it may begin."""
+
+    journals: list[UUID] = []
+
+
 class ClaimsResponse(BaseModel):
     """Attempts that are now the worker's, and how their processes are to be set up."""
 

@@ -1,0 +1,99 @@
+"""What was given to a worker that does not confirm it is taken back: nothing is lost, and nothing begun twice."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from headrace.server.services.lease_watch import UNCONFIRMED_S, LeaseWatch
+from headrace.server.store.database import Database
+from tests.server.serving import Api, serving
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def api(database: Database) -> Any:
+    """The API, with one deployment in a pool and one run of it that is due."""
+    with serving(database) as made:
+        made.post("/work_pools/", json={"name": "pool", "type": "process"})
+        flow = made.post("/flows/", json={"name": "etl"}).json()
+        fields = {"name": "d", "flow_id": flow["id"], "work_pool_name": "pool", "entrypoint": "f.py:etl"}
+        deployment = made.post("/deployments/", json=fields).json()
+        made.post(f"/deployments/{deployment['id']}/create_flow_run", json={})
+        yield made
+
+
+def claim(api: Api, worker: str) -> list[Json]:
+    body = {"worker_id": worker, "worker_name": "w", "limit": 5}
+    answer = api.post("/work_pools/pool/claim", json=body)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json().get("claims", []))
+
+
+def confirm(api: Api, worker: str, claims: list[Json]) -> list[str]:
+    body = {"worker_id": worker, "journals": [one["journal"] for one in claims]}
+    return list(api.post("/claims/confirm", json=body).json()["journals"])
+
+
+def watch(api: Api, database: Database) -> LeaseWatch:
+    return LeaseWatch(database, lease_s=30, now_us=api.clock)
+
+
+def test_an_unconfirmed_claim_is_given_to_another_worker(api: Api, database: Database) -> None:
+    """As a new attempt; the first worker's word comes too late then."""
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    watching = watch(api, database)
+    given = claim(api, first)
+    api.clock.pass_s(UNCONFIRMED_S / 2)
+    watching.tick()
+    assert claim(api, second) == []  # it may still be on its way
+    api.clock.pass_s(UNCONFIRMED_S)
+    watching.tick()
+    again = claim(api, second)
+
+    assert [one["run"]["id"] for one in again] == [one["run"]["id"] for one in given]
+    assert again[0]["attempt"] == given[0]["attempt"] + 1
+    assert confirm(api, first, given) == []
+    assert confirm(api, second, again) == [again[0]["journal"]]
+    run = api.get(f"/flow_runs/{given[0]['run']['id']}").json()
+    assert [state["name"] for state in run["state_history"]] == [
+        "Scheduled",
+        "Pending",
+        "Scheduled",
+        "Pending",
+    ]
+
+
+def test_a_confirmed_claim_is_its_workers(api: Api, database: Database) -> None:
+    """It has a lease of its own from then on; confirming twice does no harm."""
+    worker = str(uuid.uuid4())
+    watching = watch(api, database)
+    given = claim(api, worker)
+    assert confirm(api, worker, given) == confirm(api, worker, given) == [given[0]["journal"]]
+    api.clock.pass_s(2 * UNCONFIRMED_S)
+    watching.tick()
+
+    assert api.state_of(given[0]["run"]["id"]) == ("PENDING", "Pending")
+    assert claim(api, str(uuid.uuid4())) == []
+
+
+def test_only_the_worker_that_was_given_it_confirms(api: Api) -> None:
+    """Somebody else's word is none."""
+    given = claim(api, str(uuid.uuid4()))
+
+    assert confirm(api, str(uuid.uuid4()), given) == []
+
+
+def test_what_was_cancelled_meanwhile_stays_so(api: Api, database: Database) -> None:
+    """It is not planned again."""
+    watching = watch(api, database)
+    given = claim(api, str(uuid.uuid4()))
+    api.propose("flow_runs", given[0]["run"]["id"], "CANCELLING")
+    api.clock.pass_s(2 * UNCONFIRMED_S)
+    watching.tick()
+
+    assert api.state_of(given[0]["run"]["id"]) == ("CANCELLED", "Cancelled")
+    assert claim(api, str(uuid.uuid4())) == []
