@@ -25,7 +25,7 @@ FILES = ("headrace.yaml", "prefect.yaml")
 _TOP = ("name", "headrace-version", "prefect-version", "definitions", "build", "push", "pull", "deployments")
 _KEYS = (
     "name", "entrypoint", "description", "version", "version_type", "tags", "parameters", "schedule", "schedules",
-    "paused", "concurrency_limit", "enforce_parameter_schema", "work_pool", "pull", "build", "push", "triggers", "sla",
+    "paused", "concurrency_limit", "crash_brake", "enforce_parameter_schema", "work_pool", "pull", "build", "push", "triggers", "sla",
     "flow_name",
 )  # fmt: skip
 _POOL_KEYS = ("name", "work_queue_name", "job_variables")
@@ -188,7 +188,8 @@ def deployment_of(entry: Entry, folder: Path) -> RunnerDeployment:
 
 
 _PLAIN = (
-    "parameters", "description", "tags", "version", "paused", "concurrency_limit", "enforce_parameter_schema",
+    "parameters", "description", "tags", "version", "paused", "concurrency_limit", "crash_brake",
+    "enforce_parameter_schema",
 )  # fmt: skip
 
 

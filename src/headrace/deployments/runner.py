@@ -43,7 +43,7 @@ class ConcurrencyLimitConfig:
 class RunnerDeployment:
     """A deployment that the server keeps once :meth:`apply` is called; made by :meth:`Flow.to_deployment`.
 
-    What is ``None`` of ``paused`` and ``schedules`` is left as the server has it; everything else is set.
+    What is ``None`` of ``paused``, ``schedules`` and ``crash_brake`` is left as the server has it; everything else is set.
     """
 
     name: str
@@ -60,6 +60,8 @@ class RunnerDeployment:
     job_variables: Json = field(default_factory=dict)
     concurrency_limit: int | None = None
     concurrency_options: Json | None = None
+    crash_brake: Json | None = None
+    """``{"crashes": 5, "seconds": 600}``: after so many crashes it is paused; 0 crashes: never."""
     paused: bool | None = None
     schedules: list[Json] | None = None
 
@@ -151,7 +153,7 @@ class RunnerDeployment:
             "job_variables": self.job_variables, "concurrency_limit": self.concurrency_limit,
             "concurrency_options": self.concurrency_options,
         }  # fmt: skip
-        left_alone = {"paused": self.paused, "schedules": self.schedules}
+        left_alone = {"paused": self.paused, "schedules": self.schedules, "crash_brake": self.crash_brake}
         return body | {name: value for name, value in left_alone.items() if value is not None}
 
 
@@ -213,6 +215,7 @@ def _made(
         job_variables=jsonable(options.get("job_variables") or {}, "job variable"),
         concurrency_limit=limit,
         concurrency_options=how,
+        crash_brake=_brake_of(options.get("crash_brake")),
         paused=options.get("paused"),
         schedules=_schedules(options),
     )
@@ -258,6 +261,16 @@ def _limit_of(limit: Any) -> tuple[int | None, Json | None]:
     strategy = str(getattr(strategy, "value", strategy) or "ENQUEUE")
     how = {"collision_strategy": strategy, "grace_period_seconds": given.get("grace_period_seconds")}
     return number, {name: value for name, value in how.items() if value is not None}
+
+
+def _brake_of(brake: Any) -> Json | None:
+    if brake is None:
+        return None
+    if not isinstance(brake, Mapping) or not set(brake) <= {"crashes", "seconds"}:
+        raise DeploymentError(
+            f"crash_brake is {brake!r}. Give {{'crashes': 5, 'seconds': 600}}, or 0 crashes for none."
+        )
+    return dict(brake)
 
 
 _LIMIT = ("limit", "collision_strategy", "grace_period_seconds")

@@ -27,6 +27,7 @@ class DeploymentOptions(TypedDict, total=False):
     work_queue_name: str | None
     job_variables: Mapping[str, Any] | None
     concurrency_limit: Any
+    crash_brake: Mapping[str, float] | None
     triggers: Any
     entrypoint_type: Any
 

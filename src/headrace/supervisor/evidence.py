@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 from ..journal import cgroup
@@ -69,7 +70,15 @@ def read_stacks(path: Path) -> str | None:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
-    return _current_first(text)[:_STACKS_LIMIT] or None
+    return _current_first(_OURS.sub("", text))[:_STACKS_LIMIT] or None
+
+
+_OURS = re.compile(
+    r'^  File "[^"]*/headrace/(?:engine|supervisor|sources)/[^"]*", line .*\n?'
+    r'|^  File "[^"]*/headrace/(?:template|flow_process)\.py", line .*\n?',
+    re.MULTILINE,
+)
+"""Calls of ours around the user's: nobody looks for them."""
 
 
 def _current_first(text: str) -> str:

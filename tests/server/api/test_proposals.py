@@ -59,7 +59,7 @@ def test_a_run_of_a_foreign_client_is_counted_and_timed(api: Api) -> None:
         "Running",
         "Completed",
     ]
-    assert {("proposal", "client")} == {(each["rank"], each["source"]) for each in told["state_history"]}
+    assert {("proposal", "server")} == {(each["rank"], each["source"]) for each in told["state_history"]}
 
 
 def test_a_paused_run_goes_on_without_being_counted_again(api: Api) -> None:

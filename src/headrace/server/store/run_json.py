@@ -17,7 +17,7 @@ SOURCES: dict[int, tuple[str, str]] = {
     Rank.PRESUMPTION: ("presumption", "server"),
     Rank.VERDICT: ("verdict", "supervisor"),
     Rank.FACT: ("fact", "run"),
-    Rank.PROPOSAL: ("proposal", "client"),
+    Rank.PROPOSAL: ("proposal", "server"),
     Rank.FORCED: ("forced", "client"),
 }
 """``{rank: (its word, who speaks so)}``"""
