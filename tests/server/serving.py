@@ -75,7 +75,7 @@ def serving(database: Database, **settings: Any) -> Iterator[Api]:
         database=database,
         bells=Bells(),
         feed=Feed(),
-        openings=Bells(),
+        openings=Bells(one_by_one=True),
         roll_call=RollCall(database),
         now_us=clock,
     )

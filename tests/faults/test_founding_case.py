@@ -1,0 +1,67 @@
+"""The founding case at a size for every day; ``python -m tests.faults.founding_case`` is the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.testing.postgres import Cluster, PostgresUnavailable
+
+from .founding_case import Report, Size, by_processes, by_protocol, loud_cluster
+from .protocol import Life
+
+
+@pytest.fixture(scope="module")
+def loud() -> Iterator[Cluster]:
+    """A PostgreSQL whose log tells of deadlocks and of waits."""
+    try:
+        with loud_cluster() as cluster:
+            yield cluster
+    except PostgresUnavailable as error:
+        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+
+
+@pytest.mark.timeout(400)
+def test_seven_workers_two_queues_two_servers(loud: Cluster, tmp_path: Path) -> None:
+    """Real processes: 36 quick runs and 6 long ones; no deadlock, none twice, at most 4, nobody starved."""
+    report = by_processes(loud, tmp_path, Size((4, 3), 36, 6, 1.0, 300.0))
+
+    assert report.figures()["deadlocks"] == 0
+
+
+@pytest.mark.timeout(400)
+def test_fifty_workers_and_a_thousand_runs(loud: Cluster, tmp_path: Path) -> None:
+    """The same by 50 workers that only claim and ship: 1,000 runs, 10 of them long."""
+    report = by_protocol(loud, tmp_path, Size((25, 25), 990, 10, 0.5, 300.0))
+
+    assert report.figures()["deadlocks"] == 0
+
+
+def _report(*lives: Life, log: str = "", held: int = 0) -> Report:
+    return Report(1.0, list(lives), {"first": held, "second": 0}, log)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _report(Life("a", "first", 0, 1), Life("b", "second", 0, 1), log="ERROR:  deadlock detected"),
+        _report(Life("a", "first", 0, 1), Life("a", "first", 2, 3), Life("b", "second", 0, 1)),
+        _report(Life("a", "first", 0, 1), Life("b", "second", 0, 1), held=1),
+        _report(Life("a", "first", 0, 1)),
+    ],
+    ids=["deadlock", "twice", "held", "forgotten"],
+)
+def test_the_check_sees_what_is_broken(broken: Report) -> None:
+    """Each promise by itself."""
+    with pytest.raises(AssertionError):
+        broken.check({"first": ["a"], "second": ["b"]})
+
+
+def test_the_check_sees_one_too_many() -> None:
+    """Five at once under a limit of four."""
+    lives = [Life(str(number), "first", 0, 1) for number in range(5)]
+    planned = {"first": [life.run for life in lives], "second": ["b"]}
+    with pytest.raises(AssertionError):
+        _report(*lives, Life("b", "second", 0, 1)).check(planned)
