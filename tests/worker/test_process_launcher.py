@@ -33,7 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def bench(server: Server, tmp_path: Path) -> Iterator[Bench]:
     """Launchers of processes whose runs speak to it."""
-    settings = load({"HEADRACE_HOME": str(tmp_path), "HEADRACE_API_URL": server.url})
+    given = {"HEADRACE_HOME": str(tmp_path), "HEADRACE_API_URL": server.url, "HEADRACE_SHIP_PATIENCE": "20"}
+    settings = load(given)  # supervisors that this test leaves behind end soon after its server
     with Connection(settings, server.url) as connection:
         made = Bench(connection, lambda: ProcessLauncher(settings), destroy, tmp_path)
         yield made
