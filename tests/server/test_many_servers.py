@@ -32,6 +32,8 @@ from ..verdicts.server import Server
 from ..verdicts.test_outages import STEADY, assert_all_there_once, enough
 from .balancer import RoundRobin
 
+pytestmark = pytest.mark.timeout(180)  # each starts servers of its own: seconds each on a busy machine
+
 TAKE_OVER_S = 10.0
 CALM = STEADY.replace("time.sleep(0.004)", "time.sleep(0.02)")
 """Some forty lines and eight task runs a second: each of them is looked for afterwards."""
@@ -224,7 +226,6 @@ class Waiting:
         return self._answers[0].json()
 
 
-@pytest.mark.timeout(180)
 def test_three_servers_are_replaced_under_load_and_nothing_is_lost_or_doubled(
     servers: Callable[..., list[Server]], tmp_path: Path
 ) -> None:

@@ -123,8 +123,10 @@ class Fleet:
         self._asked: list[int] = []
         self._announced = False
 
-    def run(self, announce: Callable[[], None]) -> None:
-        """Keep the members going until SIGTERM or SIGINT; call ``announce`` once all of them serve.
+    def run(self, announce: Callable[[], None], leave: Callable[[], None]) -> None:
+        """Keep the members going until SIGTERM or SIGINT.
+
+        ``announce`` is called once all of them serve, ``leave`` before they are told to end.
 
         Raises:
             ServerUnavailable: one of them could not be started; the others are ended.
@@ -141,6 +143,7 @@ class Fleet:
                     self._announce(announce, began_s)
                     self._wait(wakes)
             finally:
+                leave()
                 self._end(wakes)
 
     def _turn(self, environ: Mapping[str, str], folder: str) -> None:

@@ -135,10 +135,7 @@ def _run_fleet(settings: Settings, listener: socket.socket, count: int) -> None:
     os.environ.update(_as_environment(settings))
     command = [sys.executable, "-m", "headrace.server", MEMBER]
     fleet = Fleet(command, listener, count, drain_s=settings.server_drain_seconds)
-    try:
-        fleet.run(lambda: _say_where(home, url))
-    finally:
-        _leave(home)
+    fleet.run(lambda: _say_where(home, url), lambda: _leave(home))
 
 
 def _say_where(home: Path, url: str) -> None:
