@@ -69,7 +69,9 @@ def _take(connection: Connection, kind: ModuleType, batch: Batch, now_us: int, l
     intake.take(lines, known)
     intake.save(batch.end, now_us, leased=leased)
     last = lines[-1][1] if lines else None
-    return Taken(batch.end, frozenset(intake.openings), batch.end - held, len(lines), last.t if last is not None else 0)
+    return Taken(
+        batch.end, frozenset(intake.openings), batch.end - held, len(lines), last.t if last is not None else 0
+    )
 
 
 _ids = IdFactory()
