@@ -9,6 +9,7 @@ import sys
 from . import (
     at_once,
     cancel,
+    claims,
     idle,
     import_time,
     ingest,
@@ -46,6 +47,7 @@ ALL = (
     idle,
     live_run,
     scheduler,
+    claims,
 )
 
 

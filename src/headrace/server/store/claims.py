@@ -95,8 +95,7 @@ def claim(
 ) -> tuple[list[orders.Claim], list[str]]:
     """Give due runs to an asker; return them, and the ids of runs that a limit cancelled."""
     scope = _scope(connection, asker, lock=True)
-    found = _allocate(connection, asker, scope, Window(now_us), lock=True)
-    rows = _lock_runs(connection, [*found.taken, *found.cancelled])
+    found, rows = _take(connection, asker, scope, now_us)
     taken = [rows[id] for id in found.taken if id in rows]
     cancelled = [rows[id] for id in found.cancelled if id in rows]
     begun = [_begin(row, asker, now_us, new_id) for row in taken]
@@ -105,6 +104,21 @@ def claim(
     runs.save_states(connection, [*begun, *ended], now_us)
     given = [(row, str(known.journal)) for row, known in zip(taken, begun, strict=True)]
     return _claims(connection, given), [row["id"] for row in cancelled]
+
+
+def _take(
+    connection: Connection, asker: Asker, scope: _Scope, now_us: int
+) -> tuple[Allocation, dict[str, Row]]:
+    """Allocate runs and lock them; when others hold all of them at this moment, those behind them are looked at."""
+    passed: set[str] = set()
+    for _ in range(_ROUNDS):
+        found = _allocate(connection, asker, scope, Window(now_us), lock=True, passed=passed)
+        wanted = [*found.taken, *found.cancelled]
+        rows = _lock_runs(connection, wanted)
+        if rows or not wanted:
+            break
+        passed.update(wanted)
+    return found, rows
 
 
 class Unbegun(NamedTuple):
@@ -241,9 +255,19 @@ def _queues(connection: Connection, asker: Asker) -> Sequence[Any]:
 
 
 def _allocate(
-    connection: Connection, asker: Asker, scope: _Scope, window: Window, *, lock: bool, most: int = MOST
+    connection: Connection,
+    asker: Asker,
+    scope: _Scope,
+    window: Window,
+    *,
+    lock: bool,
+    most: int = MOST,
+    passed: Collection[str] = (),
 ) -> Allocation:
-    """Work out who is served; candidates that only wait for a full deployment are passed over for others."""
+    """Work out who is served; candidates that only wait for a full deployment are passed over for others.
+
+    So are the runs ``passed``. Deployments are locked once, in order: with runs passed, those with a limit have no room.
+    """
     capacity = min(asker.limit, most)
     if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
         return Allocation([], [])
@@ -254,7 +278,7 @@ def _allocate(
             run
             for group in scope.groups
             if _may_serve(scope, group)
-            for run in _due_in(connection, scope.column, group, window, capacity * _AHEAD, full)
+            for run in _due_in(connection, scope.column, group, window, capacity * _AHEAD, full, passed)
         ]
         new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
         limits |= _deployment_rooms(connection, new)
@@ -265,8 +289,9 @@ def _allocate(
     if lock:  # all at once, so that they are locked in order; only what is counted then is exact
         met = {run.deployment for run in candidates if run.deployment is not None}
         limited = [id for id in met if limits[id].free < _UNLIMITED]
-        locks.hold(connection, deployments, _d.id.in_(limited))
-        limits |= _deployment_rooms(connection, limited)
+        if not passed:
+            locks.hold(connection, deployments, _d.id.in_(limited))
+        limits |= dict.fromkeys(limited, Room(0)) if passed else _deployment_rooms(connection, limited)
     rooms = {id: room for id, room in limits.items() if room.free < _UNLIMITED}
     return allocate(
         candidates, capacity=capacity, pool=scope.pool_free, queues=scope.queues, deployments=rooms
@@ -292,12 +317,15 @@ def _due_in(
     window: Window,
     limit: int,
     full: set[str],
+    passed: Collection[str],
 ) -> list[Due]:
     where = [*_waiting(column, ids), _r.next_scheduled_us <= window.before_us]
     if window.after_us:
         where.append(_r.next_scheduled_us >= window.after_us)
     if full:
         where.append(_r.deployment_id.is_(None) | _r.deployment_id.not_in(full))
+    if passed:
+        where.append(_r.id.not_in(passed))
     statement = select(_r.id, _r.work_queue_id, _r.deployment_id).where(*where)
     rows = connection.execute(statement.order_by(_r.next_scheduled_us, _r.id).limit(limit))
     return [Due(*row) for row in rows]
