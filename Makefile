@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs soak bench lock clean
+.PHONY: help setup demo test simulate check format docs soak bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ demo: setup ## run real flows: one fails, one is killed, each is shown in the st
 
 test: setup ## run the tests (makes its own databases; no root)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+SEED ?= 1
+RUNS ?= 1000
+
+simulate: setup ## drive the rules through seeded storms in virtual time (SEED=7 RUNS=1 VERBOSE=1 LARGE=1 BUG=name)
+	@$(BIN)/python -m tests.simulation --seed $(SEED) --runs $(RUNS) $(if $(VERBOSE),--verbose) $(if $(LARGE),--large) $(if $(BUG),--bug $(BUG))
 
 check: setup ## everything before a push: format, lint, types, imports, tests
 	$(BIN)/ruff format --check .

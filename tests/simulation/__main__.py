@@ -7,7 +7,7 @@ import sys
 import time
 
 from .bugs import Bug
-from .simulation import simulate
+from .simulation import LARGE, SMALL, simulate
 
 
 def main() -> int:
@@ -17,12 +17,16 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--bug", choices=[bug.value for bug in Bug])
     parser.add_argument("--verbose", action="store_true", help="print the whole trace")
+    parser.add_argument(
+        "--large", action="store_true", help="three months of a thousand workers for each seed"
+    )
     asked = parser.parse_args()
+    size = LARGE if asked.large else SMALL
     bug = Bug(asked.bug) if asked.bug else None
     began, virtual_s, events, wrong = time.perf_counter(), 0.0, 0, 0
     seen: dict[str, int] = {}
     for seed in range(asked.seed, asked.seed + asked.runs):
-        outcome = simulate(seed, bug=bug, verbose=asked.verbose)
+        outcome = simulate(seed, size=size, bug=bug, verbose=asked.verbose)
         virtual_s += outcome.virtual_s
         events += outcome.events
         for name, count in outcome.seen.items():

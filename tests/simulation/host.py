@@ -53,6 +53,7 @@ class Worker(Actor):
         self._host = host
         self._starting: dict[str, None] = {}
         self._asks = False
+        self._failures = 0
         self.later(0.1, self.recover)
         self.later(0.1, self.ask)
 
@@ -69,6 +70,7 @@ class Worker(Actor):
 
     def _given(self, claims: list[Claim]) -> None:
         self._asks = False
+        self._failures = 0
         for claim in claims:
             if claim.journal not in self._starting and claim.journal not in self._host.known:
                 self._starting[claim.journal] = None
@@ -77,7 +79,8 @@ class Worker(Actor):
 
     def _refused(self) -> None:
         self._asks = False
-        self.later(self._host.world.random.uniform(0.5, 5), self.ask)
+        self._failures += 1
+        self.later(min(20.0, 0.5 * 2**self._failures) * self._host.world.random.uniform(0.7, 1.3), self.ask)
 
     def _start(self, claim: Claim) -> None:
         self._starting.pop(claim.journal, None)

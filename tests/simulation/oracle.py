@@ -49,7 +49,7 @@ class Oracle:
         """{queue or deployment: how many may run at once}"""
         self.truths: dict[str, Truth] = {}
         self.by_journal: dict[str, Attempt] = {}
-        self.planned: dict[str, list[int]] = {}
+        self.planned: dict[str, dict[int, None]] = {}
         """{schedule: the times for which runs were planned}"""
         self.most_at_once: dict[str, int] = {}
         self.seen = {"lost": 0, "late facts": 0, "crashes": 0, "second attempts": 0, "cancels": 0, "torn": 0}
@@ -60,9 +60,9 @@ class Oracle:
         self.truths[run] = Truth(run, deployment, queue)
         self.world.note(f"{run[:8]} planned")
         if schedule is not None:
-            times = self.planned.setdefault(schedule, [])
+            times = self.planned.setdefault(schedule, {})
             self.require(at_us not in times, f"schedule {schedule} planned {at_us} twice")
-            times.append(at_us)
+            times[at_us] = None
 
     def dropped(self, run: str) -> None:
         """A planned run is deleted before anybody took it."""

@@ -102,7 +102,7 @@ class Server(Actor):
             if now_held > before:
                 self._oracle.heard(journal, self.world.now_us)
         if left is not None:
-            self.later(self.world.random.uniform(0, 0.2), left)
+            self.later(0.1, left)
         if call is not None:
             call.answer(now_held)
 
@@ -146,15 +146,20 @@ class Server(Actor):
     def attend(self) -> None:
         """Give work to workers that wait, and look again when the next run is due."""
         self._attends_us = None
+        waiting = self._store.waiting.values()
+        if any(at <= self.now_us for at in waiting):
+            self._serve_parked()
+        if self._parked:
+            due = [at for at in waiting if at > self.now_us]
+            if due:
+                self.attend_in((min(due) - self.now_us) / SECOND)
+
+    def _serve_parked(self) -> None:
         for worker, (call, capacity) in list(self._parked.items()):
             if not call.is_awaited and self.world.now_us - call.made_us > LONGEST_WAIT_S * SECOND:
                 del self._parked[worker]
-            else:
-                self._try(worker, call, capacity)
-        if self._parked:
-            due = [at for at in self._store.waiting.values() if at > self.now_us]
-            if due:
-                self.attend_in((min(due) - self.now_us) / SECOND)
+            elif not self._try(worker, call, capacity):
+                return  # what there is waits for a limit, whoever asks
 
     def attend_in(self, seconds: float) -> None:
         """Look at those who wait in some seconds, if nobody does before."""
@@ -167,20 +172,21 @@ class Server(Actor):
         if self._attends_us == at_us:
             self.attend()
 
-    def _try(self, worker: str, call: Call, capacity: int) -> None:
+    def _try(self, worker: str, call: Call, capacity: int) -> bool:
         if self._store.bug is Bug.COUNT_THEN_START:
             counted = self._store.rooms()
             self.later(self.world.random.uniform(0, 0.05), self._give, worker, call, capacity, counted)
-        else:
-            self._give(worker, call, capacity, None)
+            return True
+        return self._give(worker, call, capacity, None)
 
-    def _give(self, worker: str, call: Call, capacity: int, counted: Any) -> None:
+    def _give(self, worker: str, call: Call, capacity: int, counted: Any) -> bool:
         if worker not in self._parked:
-            return
+            return False
         given = self._store.claim(worker, capacity, self.now_us, counted)
         if given:
             self._parked.pop(worker, None)
             call.answer(given)
+        return bool(given)
 
     # Loops
 

@@ -30,6 +30,7 @@ LEASE_S = 30.0
 class Size(NamedTuple):
     """How large a simulation is."""
 
+    least_hosts: int = 2
     hosts: int = 4
     runs: int = 12
     storm_s: float = 900.0
@@ -39,6 +40,18 @@ class Size(NamedTuple):
 
 
 SMALL = Size()
+"""A quarter of an hour that is dense with faults."""
+
+LARGE = Size(
+    least_hosts=1000,
+    hosts=1000,
+    runs=1000,
+    storm_s=90 * 86400.0,
+    faults=150,
+    schedule_s=(7200.0, 10800.0),
+    capacity=1,
+)
+"""Three months of a thousand workers."""
 
 
 @dataclass
@@ -99,7 +112,7 @@ class Simulation:
         self.store.on_news = lambda: ring(self.servers, self.world.random.random)
         habits = self._habits()
         budgets = {id: self._budget(one) for id, one in self.store.deployments.items()}
-        count = self.world.random.randint(2, size.hosts)
+        count = self.world.random.randint(size.least_hosts, size.hosts)
         self.hosts = [Host(self.world, self.network, self.oracle, habits, budgets) for _ in range(count)]
 
     # What the seed draws
@@ -196,7 +209,8 @@ class Simulation:
 
     def _strike(self) -> None:
         random = self.world.random
-        host = random.choice(self.hosts)
+        busy = [host for host in self.hosts if host.spool]
+        host = random.choice(busy if busy and random.random() < 0.7 else self.hosts)
         seconds = random.expovariate(1 / 40)
         faults = {
             "server": lambda: self._crash(random.choice(self.servers), seconds / 2),
@@ -249,7 +263,7 @@ class Simulation:
                 from_datetime(at)
                 for at in between(one.schedule, to_datetime(START_US), to_datetime(now_us), 1 << 20)
             ]
-            planned = [at for at in sorted(self.oracle.planned.get(one.id, [])) if at <= now_us]
+            planned = [at for at in sorted(self.oracle.planned.get(one.id, {})) if at <= now_us]
             if self.store.catchup is Catchup.ALL:
                 self.oracle.require(
                     planned == times, f"schedule {one.id} planned {planned}; its times are {times}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.model import orders, runs
 from headrace.model.allocation import Due, Room, allocate
-from headrace.model.attempts import tries_used
+from headrace.model.attempts import counts_as_crash, tries_used
 from headrace.model.clock import from_datetime, iso, to_datetime
 from headrace.model.ownership import is_silent
 from headrace.model.planning import Catchup, Plan, Reach, plan, stale
@@ -277,14 +277,25 @@ class Store:
         return Intake(NOBODY, NOBODY, row.id, kept, self.world.new_id)
 
     def _follow(self, ended: list[Known], told: dict[str, dict[str, Any]], now_us: int) -> None:
+        crashed = [known for known in ended if known.run.state and counts_as_crash(known.run.state)]
         aftermath.follow(NOBODY, ended, told, self.world.new_id, now_us, kept=self)
+        for known in crashed:
+            braked = known.deployment is not None and self.deployments[known.deployment].paused
+            self._oracle.require(
+                not (braked and known.run.is_open), f"run {known.run.id} is tried again while the brake is on"
+            )
 
     # Where crash brakes are kept
 
     def lock(self, _connection: None, deployment: str) -> dict[str, Any]:
         """Return a deployment's brake."""
         one = self.deployments[deployment]
-        return {"paused": one.paused, "crash_brake": one.crash_brake, "crashes_us": one.crashes_us}
+        return {
+            "paused": one.paused,
+            "pause_reason": "crashes" if one.paused else None,
+            "crash_brake": one.crash_brake,
+            "crashes_us": one.crashes_us,
+        }
 
     def count(self, _connection: None, deployment: str, crashes_us: list[int]) -> None:
         """Keep when its runs crashed."""

@@ -63,8 +63,11 @@ def _count(connection: Connection, known: Known, now_us: int, kept: Any) -> str 
     """Count a crash of a deployment; return why it is paused now, if this one was too many."""
     assert known.deployment is not None
     row = kept.lock(connection, known.deployment)
-    if row is None or row["paused"]:
+    if row is None:
         return None
+    if row["paused"]:
+        reason: str | None = row["pause_reason"]  # a brake gives one, a person none
+        return reason
     rule = Brake(**row["crash_brake"]) if row["crash_brake"] else Brake()
     if rule.crashes <= 0:
         return None
