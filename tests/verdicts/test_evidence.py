@@ -118,7 +118,9 @@ def test_a_killed_process_leaves_where_it_last_stood(house: House) -> None:
     assert "stack" not in evidence
     (task,) = house.tasks(run["id"])
     assert evidence_of(task)["signal"] == "SIGKILL"
-    assert "sampled_stack" not in evidence_of(task)  # told once, of the flow run: a thousand tasks may be open
+    assert "sampled_stack" not in evidence_of(
+        task
+    )  # told once, of the flow run: a thousand tasks may be open
     shown = house.headrace("flow-run", "explain", run["id"])
     assert "time.sleep(100)  # the call" in shown
     assert "who sends SIGKILL" in shown
