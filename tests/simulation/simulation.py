@@ -348,8 +348,8 @@ class Simulation:
 
     def _check_join(self, run: Run) -> None:
         """The state is the one that any other order of delivery ends in."""
-        presumed = run.state is not None and run.state.rank == Rank.PRESUMPTION
-        rows = [row for row in run.history if presumed or row.rank != Rank.PRESUMPTION]
+        # a presumption that was withdrawn is in the history, and counts for nothing
+        rows = [row for row in run.history if row.rank != Rank.PRESUMPTION or row == run.state]
         self.world.random.shuffle(rows)
         again = Run(run.id, run.is_flow, run.created)
         for row in rows:
