@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 BUDGET_S = 35.0
 """Seconds for which seeds are tried, up to ``MOST`` of them."""
 
-MOST = 2000
+MOST = 900
 LEAST = 50
 """Even a machine that is busy otherwise tries so many."""
 
