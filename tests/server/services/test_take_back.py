@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from headrace.model import entries
 from headrace.server.services.lease_watch import UNCONFIRMED_S, LeaseWatch
 from headrace.server.store.database import Database
+from tests.server.journals import lines, opened
 from tests.server.serving import Api, serving
 
 Json = dict[str, Any]
@@ -97,3 +99,25 @@ def test_what_was_cancelled_meanwhile_stays_so(api: Api, database: Database) -> 
 
     assert api.state_of(given[0]["run"]["id"]) == ("CANCELLED", "Cancelled")
     assert claim(api, str(uuid.uuid4())) == []
+
+
+def test_a_confirmed_run_whose_first_bytes_are_its_last_is_presumed_lost(
+    api: Api, database: Database
+) -> None:
+    """Its host may die before the supervisor's first poll: the worker's word began the lease."""
+    worker = str(uuid.uuid4())
+    [given] = claim(api, worker)
+    confirm(api, worker, [given])
+    journal, run = given["journal"], given["run"]["id"]
+    records = [
+        opened(journal),
+        entries.FlowRun(run, api.clock(), "etl", "r", planned=True),
+        entries.State(run, api.clock(), "RUNNING"),
+    ]
+    answer = api.put(f"/journals/{journal}", params={"offset": 0}, content=lines(records))
+    assert answer.status_code == 200, answer.text
+    watching = watch(api, database)
+    api.clock.pass_s(61)
+    watching.tick()
+
+    assert api.state_of(run) == ("CRASHED", "Lost")

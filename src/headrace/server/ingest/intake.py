@@ -241,14 +241,18 @@ class Intake:
         rows.insert_task_runs(self._connection, of_tasks)
 
     def _journal_row(self, end: int, now_us: int, leased: bool) -> dict[str, Any]:
+        """Return the journal's columns.
+
+        A lease begins with a poll, and bytes from one who does not poll end it: a script's may be handed over by
+        somebody who never comes again. What a worker has confirmed always has a supervisor that polls, or should.
+        """
         journal, row = self._journal, self._row
         saved: dict[str, Any] = {
             "id": journal.id,
             "offset": end,
             "opened_us": now_us if row is None else row["opened_us"],
             "last_seen_us": now_us,
-            # A lease begins with a poll; bytes from one who does not poll end it.
-            "leased": leased and row is not None and row["leased"],
+            "leased": row is not None and row["leased"] and (leased or row["worker_id"] is not None),
             "attempt": journal.attempt,
             "missing": min(journal.missing + (0 if row is None else row["missing"]), LATEST_US),
             "torn": journal.torn + (0 if row is None else row["torn"]),
