@@ -232,7 +232,9 @@ def test_the_table_is_whole() -> None:
     """Names are unique, sentences end, defaults have their types, secrets are marked."""
     assert len(TABLE) == len(BY_NAME)
     assert [s.name for s in TABLE if type(s.default) is not s.type or not s.sentence.endswith(".")] == []
-    assert [s.name for s in TABLE if s.type in (int, float) and not s.unit and not s.name.endswith("_port")] == []
+    assert [
+        s.name for s in TABLE if s.type in (int, float) and not s.unit and not s.name.endswith("_port")
+    ] == []
     assert {"api_auth_string", "api_key", "server_auth_string", "database_url"} == {
         s.name for s in TABLE if s.secret
     }

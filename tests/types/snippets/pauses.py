@@ -1,5 +1,9 @@
 """What a pause asks for is what it returns."""
 
+from __future__ import annotations
+
+from typing_extensions import reveal_type
+
 from headrace import (
     apause_flow_run,
     asuspend_flow_run,
@@ -20,7 +24,9 @@ class Approval(RunInput):
 def asks() -> None:
     reveal_type(pause_flow_run(wait_for_input=Approval))  # reveal: Approval
     reveal_type(pause_flow_run(wait_for_input=int))  # reveal: int
-    reveal_type(suspend_flow_run(wait_for_input=Approval.with_initial_data(approved=True)))  # reveal: Approval
+    reveal_type(
+        suspend_flow_run(wait_for_input=Approval.with_initial_data(approved=True))
+    )  # reveal: Approval
     pause_flow_run()
     suspend_flow_run(flow_run_id="id")
     suspend_flow_run(wait_for_input=int, flow_run_id="id")  # error: No overload variant
