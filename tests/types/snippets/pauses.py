@@ -24,9 +24,8 @@ class Approval(RunInput):
 def asks() -> None:
     reveal_type(pause_flow_run(wait_for_input=Approval))  # reveal: Approval
     reveal_type(pause_flow_run(wait_for_input=int))  # reveal: int
-    reveal_type(
-        suspend_flow_run(wait_for_input=Approval.with_initial_data(approved=True))
-    )  # reveal: Approval
+    wanted = Approval.with_initial_data(approved=True)
+    reveal_type(suspend_flow_run(wait_for_input=wanted))  # reveal: Approval
     pause_flow_run()
     suspend_flow_run(flow_run_id="id")
     suspend_flow_run(wait_for_input=int, flow_run_id="id")  # error: No overload variant
