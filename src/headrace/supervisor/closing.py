@@ -44,7 +44,9 @@ class Closing:
         *,
         is_parent: bool,
         patience_s: float,
+        planned: str | None = None,
     ) -> None:
+        """``planned`` is the run for which a worker started the process, if one did."""
         self._folder = folder
         self._header = header
         self._watched = watched
@@ -54,6 +56,7 @@ class Closing:
         self._notes = notes
         self._wake = wake
         self._is_parent = is_parent
+        self._planned = planned
         self._patience_s = patience_s
 
     def close(self) -> None:
@@ -62,6 +65,8 @@ class Closing:
         died = self._notes.now()
         self._folder.reserve.unlink(missing_ok=True)  # on a full disk this is the room for what follows
         open_runs = self._runs.ids()
+        if self._planned is not None and not self._runs.begun:
+            open_runs = [self._planned]  # a power cut took the record of its making; it is over all the same
         if open_runs:
             evidence = self._evidence(ending, died)
             self._put(*(self._verdict(run, ending, died, evidence) for run in open_runs))

@@ -70,6 +70,7 @@ class Supervisor:
         self._reins = Reins(
             folder, self._watched, self._shipper, self._runs, self._notes, job, settings.grace_seconds
         )
+        self._planned = order.claim.run.id if order is not None else None
         self._output = self._open_output(order, echo) if order is not None else None
         self._stop = False
 
@@ -167,6 +168,7 @@ class Supervisor:
             self._shipper.wake,
             is_parent=self._child,
             patience_s=self._settings.ship_patience,
+            planned=self._planned,
         ).close()
 
     def _ship_rest(self) -> bool:
