@@ -82,11 +82,13 @@ class Supervisor(Actor):
             ending = self._ending()
             verdict = judge(ending, asked=self._asked, recovered=self._unseen)
             now_us = self._host.now_us
+            open_runs = [run.id for run in told.runs.values() if run.is_open]
+            if not told.runs:  # a power cut took the record of its making
+                open_runs = [self._folder.run]
             self._folder.disk.append(
                 *(
-                    entries.Verdict(run.id, now_us, verdict.type, verdict.name, verdict.message)
-                    for run in told.runs.values()
-                    if run.is_open
+                    entries.Verdict(run, now_us, verdict.type, verdict.name, verdict.message)
+                    for run in open_runs
                 ),
                 entries.Exit(now_us, ending.code, ending.signal),
             )
