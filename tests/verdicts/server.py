@@ -117,6 +117,7 @@ class Network:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._cut = threading.Event()
+        self._stands = threading.Event()
         self._closing = False
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -128,8 +129,9 @@ class Network:
         return f"http://127.0.0.1:{self.port}/api"
 
     def cut(self) -> None:
-        """Let nothing through from now on."""
+        """Let nothing through from now on; what is on its way when this returns will not arrive."""
         self._cut.set()
+        assert self._stands.wait(10), "the network goes on"
 
     def mend(self) -> None:
         """Let everything through again. Connections from before the cut are gone."""
@@ -149,8 +151,10 @@ class Network:
         while not self._closing:
             if self._cut.is_set():
                 was_cut = True
+                self._stands.set()
                 self._cut_tick()
                 continue
+            self._stands.clear()
             if was_cut:
                 was_cut = False
                 for end in list(self._pairs):

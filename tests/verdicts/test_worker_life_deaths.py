@@ -343,6 +343,7 @@ def test_row_29_and_30_host_lost_and_back(host: Host) -> None:
     assert evidence_of(lost)["last_sign_of_life"][:4].isdigit()
     assert evidence_of(lost)["host"] == run.header().host
 
+    on_record = host.crew.logs(run.id)
     host.come_back()
     record = run.until(
         lambda one: one["state_history"][-1]["rank"] == "verdict", "the journal's own tale", within=BACK_S
@@ -351,7 +352,7 @@ def test_row_29_and_30_host_lost_and_back(host: Host) -> None:
     assert "Lost" in history_of(record)
     until(lambda: host.crew.spool.folders() == [], "the journal to be shipped", told=run.told)
     written = [entry.message for entry in run.lines() if isinstance(entry, entries.Log)]
-    assert len(written) > 50
+    assert len(written) > len(on_record)  # what was written after the cut was on the lost host alone
     assert sorted(written) == sorted(host.crew.logs(run.id))
     tasks = [run_ for run_ in run.journal().runs.values() if not run_.is_flow]
     assert len(host.crew.tasks(run.id)) == len(tasks)
