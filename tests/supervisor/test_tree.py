@@ -125,7 +125,7 @@ def test_a_process_over_its_limit_is_named_with_what_it_held() -> None:
         assert 60 * MB < excess.held_bytes <= excess.total_bytes < 120 * MB
         assert limit.peak_bytes == excess.total_bytes
         assert "data = bytearray" in excess.command
-        below = MemoryLimit(50 * MB, os.getpid(), counts_root=False).over()
+        below = MemoryLimit(50 * MB, root.pid, counts_root=False).over()
         assert below is not None
         assert below.pid == child
 
@@ -157,10 +157,15 @@ def test_the_exact_count_is_rationed(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     monkeypatch.setattr(memory.tree, "proportional_bytes", count)
-    limit = MemoryLimit(1, os.getpid())
-    for _ in range(10):
-        assert limit.over() is None
-    assert counted == [os.getpid()]
+    with python(
+        "print('up', flush=True); import time; time.sleep(30)"
+    ) as root:  # one without children, as we may not be
+        assert root.stdout is not None
+        assert root.stdout.readline() == b"up\n"
+        limit = MemoryLimit(1, root.pid)
+        for _ in range(10):
+            assert limit.over() is None
+        assert counted == [root.pid]
 
 
 def test_where_shares_cannot_be_read_all_of_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
