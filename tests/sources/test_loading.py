@@ -32,6 +32,12 @@ def unloaded() -> Iterator[None]:
         sys.dont_write_bytecode,
     )
     sys.dont_write_bytecode = False
+    for (
+        name,
+        module,
+    ) in modules.items():  # what another test loaded from its own folder, under a name that is used here
+        if "pytest-of-" in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
     yield
     sys.path[:], sys.path_hooks[:], sys.dont_write_bytecode = path, hooks, flag
     for name in set(sys.modules) - set(modules):
