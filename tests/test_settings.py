@@ -228,6 +228,18 @@ def test_replacing_makes_another_value(folder: Path) -> None:
     assert changed.source_of("server_port") == "code"
 
 
+def test_another_process_has_the_same_settings(folder: Path) -> None:
+    """Wherever a setting was said: in a profile that only we were told to use, in the environment, in code."""
+    profiles(folder, "[profiles.work]\nserver_port = 5000\nlogging_console = false\n")
+    said = environ(folder, HEADRACE_PROFILE="work", PREFECT_API_URL="http://127.0.0.1:9/api")
+    settings = load(said).replace(grace_seconds=2.5)
+    there = load(settings.environment())
+
+    for setting in TABLE:
+        assert getattr(there, setting.name) == getattr(settings, setting.name), setting.name
+    assert "HEADRACE_SERVER_HOST" not in settings.environment(), "what nobody said is left to it"
+
+
 def test_the_table_is_whole() -> None:
     """Names are unique, sentences end, defaults have their types, secrets are marked."""
     assert len(TABLE) == len(BY_NAME)

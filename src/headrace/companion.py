@@ -32,11 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
     lock = _take(folder)
     if lock is None:
         return  # another companion has it: it was started twice
+    from .supervisor.log import Log
     from .supervisor.loop import supervise  # after the lock: the loser of a race should cost little
     from .supervisor.recover import recover
 
     settings = load()
-    log = _Log(folder.path / "supervisor.log")
+    log = Log(folder)
     port = RoamingPort(settings)
     try:
         if supervise(folder, lock, port, settings, log, pidfd=pidfd):
@@ -68,20 +69,6 @@ def _take(folder: Folder) -> Lock | None:
             return lock
         time.sleep(0.02)
     return None
-
-
-class _Log:
-    """A few lines for whoever asks why a journal is still in the spool; made only if there is one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lines = 0
-
-    def __call__(self, line: str) -> None:
-        self._lines += 1
-        if self._lines <= 200:
-            with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
 
 
 def _stand_apart(*, detach: bool, keep: int | None) -> None:

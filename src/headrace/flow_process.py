@@ -20,17 +20,12 @@ from .errors import JobError, LoadError
 from .journal.console import Console
 from .journal.reader import read_header
 from .journal.spool import Folder
+from .model import marks
 from .model.entries import Open
 from .model.orders import Order
 from .settings import load
 from .sources.loading import load_flow
 from .sources.source import fetch
-
-CONSOLE = "HEADRACE_CONSOLE_FD"
-"""Names the descriptor on which a worker shows what its runs log; unset: it does not."""
-
-FOLDER = "HEADRACE_RUN_FOLDER"
-"""Names the folder of the journal for a job's own ``command``."""
 
 _HEADER_S = 5.0
 """How long the supervisor may take to begin the journal."""
@@ -83,7 +78,7 @@ def _read(folder: Folder) -> Open | None:
 def _recorder(folder: Folder, header: Open) -> Recorder:
     """Make the recorder of this process, which writes on in the journal that its supervisor began."""
     settings = load()
-    console = os.environ.pop(CONSOLE, "")
+    console = os.environ.pop(marks.CONSOLE, "")
     settings = settings.replace(logging_console=bool(console) and settings.logging_console)
     made = Recorder(settings)
     made.take_over(folder, header)

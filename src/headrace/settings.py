@@ -109,6 +109,12 @@ class Settings:
                 raise SettingError(f"There is no setting {name!r}.")
         return Settings({**self._values, **values}, {**self._sources, **dict.fromkeys(values, "code")})
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which another process has these settings, wherever they were said here."""
+        said = {name: text for name, text in self._values.items() if self.source_of(name) != "default"}
+        said["home"] = self.home_path
+        return {f"HEADRACE_{name.upper()}": str(value) for name, value in said.items()}
+
     @property
     def home_path(self) -> Path:
         """The home folder, absolute."""

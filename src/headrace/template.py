@@ -13,34 +13,20 @@ import os
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
-
-import msgspec
 
 from . import flow_process
 from .engine import async_driver, driver  # noqa: F401  # what every run needs: shared by all of them
 from .engine.runners import threads  # noqa: F401
 from .journal.console import Console
 from .journal.spool import Folder, try_lock
-from .model.orders import Order
+from .journal.writer import is_full
+from .model.orders import Order, Started, encode_started
 from .ports import RoamingPort, preload
 from .settings import load
 from .supervisor import parent
+from .supervisor.log import Log
 from .supervisor.parent import Child
-
-
-class Started(msgspec.Struct):
-    """What a supervisor tells the worker once its run has begun; ``error`` when it has not."""
-
-    journal: str
-    supervisor: int = 0
-    run: int = 0
-    error: str = ""
-
-
-encode_started = msgspec.json.Encoder().encode
-decode_started = msgspec.json.Decoder(Started).decode
 
 LARGEST = 4096
 """Bytes of one message: the path of a folder."""
@@ -108,16 +94,14 @@ def _supervise(folder: Folder, control: socket.socket) -> None:
         settings = load()
         port = RoamingPort(settings)
         echo = _Echo(order)
-        parent.stand_over(folder, lock, order, port, settings, _Log(folder), echo)
+        parent.stand_over(folder, lock, order, port, settings, Log(folder), echo)
         folder.drop_code()
         code = 0
     except BaseException as error:  # noqa: BLE001  # the last edge of this process
         with contextlib.suppress(OSError):
             if control.fileno() != -1:  # the worker has not been told: it waits
-                control.send(
-                    encode_started(Started(folder.id, error=f"{type(error).__name__}: {error}"[:1000]))
-                )
-            _Log(folder)(f"ended by {type(error).__name__}: {error}")
+                control.send(encode_started(_not_started(folder, error)))
+            Log(folder)(f"ended by {type(error).__name__}: {error}")
     finally:
         os._exit(code)
 
@@ -127,15 +111,9 @@ def _start(folder: Folder, order: Order) -> Child:
     return parent.start(folder, order, flow_process.main, os.environ, console)
 
 
-class _Log:
-    """A few lines for whoever asks why a journal is still in the spool."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._path = folder.path / "supervisor.log"
-
-    def __call__(self, line: str) -> None:
-        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+def _not_started(folder: Folder, error: BaseException) -> Started:
+    text = f"{type(error).__name__}: {error}"[:1000]
+    return Started(folder.id, error=text, later=isinstance(error, OSError) and is_full(error))
 
 
 class _Echo:

@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from headrace.journal.spool import Folder, Spool
-from headrace.model.orders import Job, Order, decode_claims
-from headrace.template import LARGEST, Started, decode_started
+from headrace.model.orders import Job, Order, Started, decode_claims, decode_started
+from headrace.template import LARGEST
 from tests.verdicts.house import House, Process, clean_environment, until
 from tests.verdicts.server import Server
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from headrace.model.marks import JOURNAL as MARK
 from headrace.supervisor import memory, tree
 from headrace.supervisor.evidence import Vitals
 from headrace.supervisor.memory import MemoryLimit
-from headrace.supervisor.processes import MARK, descendants, describe
+from headrace.supervisor.processes import descendants, describe
 
 MB = 1_000_000
 

@@ -512,3 +512,22 @@ def test_row_38_the_next_run_on_a_full_disk(small_disk: Crew) -> None:
     assert all(never_crashed(record) for record in ends)
     assert [record["run_count"] for record in ends] == [1, 1]
     assert "No space left" in crew.worker.output()
+
+
+def test_row_38_the_run_that_waited_for_the_disk_is_taken_away(small_disk: Crew) -> None:
+    """A worker whose disk was full takes runs again when there is room, though the one it could not start is gone."""
+    crew = small_disk
+    deployment = crew.deploy(FILLS, stream_output=False)
+    crew.run(deployment, done=str(crew.folder / "done")).end(within=2.0)
+    second = crew.run(deployment, done=str(crew.folder / "second"))
+    crew.worker.until_said("cannot be started now")
+    crew.post(f"/flow_runs/{second.id}/set_state", {"state": {"type": "CANCELLING"}})
+    second.until(lambda one: one["state_type"] == "CANCELLED", "its cancellation")
+    (crew.home / "filler").unlink()
+    third = crew.run(deployment, done=str(crew.folder / "third"))
+
+    assert state_of(third.until(lambda one: one["state_type"] == "COMPLETED", "its end")) == (
+        "COMPLETED",
+        "Completed",
+    )
+    assert not (crew.folder / "second").exists()

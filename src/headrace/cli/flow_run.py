@@ -13,6 +13,7 @@ from headrace.client.calls import Json
 from headrace.client.connection import Connection
 from headrace.errors import ObjectNotFound
 from headrace.journal.spool import Folder
+from headrace.model import marks
 from headrace.model.states import TERMINAL
 
 from . import explain, following, named, pick, places, values
@@ -425,10 +426,10 @@ def execute() -> None:
 
     from headrace import flow_process  # here: it loads the engine
 
-    place = os.environ.get(flow_process.FOLDER)
+    place = os.environ.get(marks.FOLDER)
     if place is None:
         raise Refusal(
-            f"{flow_process.FOLDER} is not set: only a worker starts runs so. To run a deployment, use "
+            f"{marks.FOLDER} is not set: only a worker starts runs so. To run a deployment, use "
             "`headrace deployment run`."
         )
     raise SystemExit(flow_process.main(Folder(Path(place))))

@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..settings import TABLE, Settings
-
-MARK = "HEADRACE_JOURNAL"
-"""Set in a run process to its journal's id: what it starts inherits it and can be found by it."""
+from ..model import marks
+from ..settings import Settings
 
 _SHELL = "/bin/sh"
 
@@ -30,7 +28,7 @@ def start(folder: Path, settings: Settings) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "headrace.companion", str(folder)]
     pidfd = _own_pidfd()
     environment = import_environment(settings)
-    environment.pop(MARK, None)
+    environment.pop(marks.JOURNAL, None)
     files: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -72,11 +70,7 @@ def _own_pidfd() -> int | None:
 
 def import_environment(settings: Settings) -> dict[str, str]:
     """Return an environment in which another interpreter finds what this one finds, and these settings."""
-    environment = dict(os.environ)
-    for setting in TABLE:
-        if settings.source_of(setting.name) == "code":
-            environment["HEADRACE_" + setting.name.upper()] = str(getattr(settings, setting.name))
-    environment["HEADRACE_HOME"] = str(settings.home_path)
+    environment = {**os.environ, **settings.environment()}
     script_folder = sys.path[0] if sys.path else ""
     environment["PYTHONPATH"] = os.pathsep.join(
         path

@@ -23,7 +23,7 @@ from .. import settings as _settings
 from ..journal import cgroup
 from ..journal import spool as _spool
 from ..journal.writer import JournalWriter, open_high
-from ..model import entries
+from ..model import entries, marks
 from ..model.clock import AnchoredClock
 from ..model.ids import IdFactory
 from ..model.release import __version__
@@ -121,7 +121,7 @@ class Recorder:
             self._supervised_at = sys.maxsize // 2
             return
         self._start_companion()
-        os.environ[companion.MARK] = self.journal
+        os.environ[marks.JOURNAL] = self.journal
         atexit.register(self._at_exit)
         sampler.start(self)
 
@@ -141,7 +141,7 @@ class Recorder:
         self._watch_faults()
         self._writer.on_replaced = self._watch_faults
         self._supervised_at = self.now()
-        os.environ[companion.MARK] = self.journal
+        os.environ[marks.JOURNAL] = self.journal
         atexit.register(self._at_exit)
 
     def close(self) -> None:

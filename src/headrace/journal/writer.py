@@ -125,7 +125,7 @@ class JournalWriter:
             self.lost_reason = "the disk is full"
         except OSError as error:
             self.lost_reason = error.strerror or str(error)
-            if error.errno not in _FULL:
+            if not is_full(error):
                 return False
         return keep and self._reserve is not None and self._reserve.spend() and self._write(data, keep=keep)
 
@@ -192,9 +192,14 @@ class _Reserve:
             fill_reserve(self._path)
         except OSError as error:
             # A missing folder or a limit on descriptors is no reason to hold logs back.
-            return error.errno not in _FULL
+            return not is_full(error)
         self._left = _RESERVE_BYTES
         return True
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether an error means that the disk, or what we may use of it, is full."""
+    return error.errno in _FULL
 
 
 def fill_reserve(path: Path) -> None:
@@ -214,7 +219,7 @@ def _allocate(fd: int, size: int) -> None:
     try:
         os.posix_fallocate(fd, 0, size)
     except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and is_full(error):
             raise
         if os.pwrite(fd, bytes(size), 0) < size:  # macOS, and file systems without it: zeros take room too
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None

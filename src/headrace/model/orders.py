@@ -110,9 +110,22 @@ class Order(msgspec.Struct, omit_defaults=True):
     """Why the run cannot be started at all: its job makes no sense. The supervisor reports it as Failed."""
 
 
+class Started(msgspec.Struct, omit_defaults=True):
+    """What a supervisor tells its worker once the run has begun; ``error`` says why when it has not."""
+
+    journal: str
+    supervisor: int = 0
+    run: int = 0
+    error: str = ""
+    later: bool = False
+    """Whether what stood in the way may pass: a full disk. Then nothing was begun, and it may be tried again."""
+
+
 FILE = "run.json"
 """Where an order lies in a journal's folder."""
 
 decode_order = msgspec.json.Decoder(Order).decode
 encode_order = msgspec.json.Encoder(enc_hook=str).encode
 decode_claims = msgspec.json.Decoder(Claims).decode
+encode_started = msgspec.json.Encoder().encode
+decode_started = msgspec.json.Decoder(Started).decode

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from headrace.errors import ServerUnavailable, SettingError
 from headrace.journal.spool import boot_id, start_ticks
-from headrace.settings import BY_NAME, Settings
+from headrace.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -132,7 +132,7 @@ def _run_fleet(settings: Settings, listener: socket.socket, count: int) -> None:
     # Here, once: so that what is wrong with it is said once, and its tables are made before anybody serves.
     Database.open(settings.database_url, home, direct=True).close()
     listener.listen(_BACKLOG)
-    os.environ.update(_as_environment(settings))
+    os.environ.update(settings.environment())
     command = [sys.executable, "-m", "headrace.server", MEMBER]
     fleet = Fleet(command, listener, count, drain_s=settings.server_drain_seconds)
     fleet.run(lambda: _say_where(home, url), lambda: _leave(home))
@@ -372,7 +372,7 @@ def start_in_background(settings: Settings, *, allow_unauthenticated: bool = Fal
         start = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "headrace.server", *flags],
-            env={**os.environ, **_as_environment(settings)},
+            env={**os.environ, **settings.environment()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -380,14 +380,6 @@ def start_in_background(settings: Settings, *, allow_unauthenticated: bool = Fal
             start_new_session=True,
         )
     return _wait_until_healthy(home, process, start)
-
-
-def _as_environment(settings: Settings) -> dict[str, str]:
-    """Return what another process must be told so that its server has the same settings."""
-    names = [name for name in BY_NAME if name.startswith("server_") or name == "database_url"]
-    said = {name: str(getattr(settings, name)) for name in names if settings.source_of(name) != "default"}
-    said["home"] = str(settings.home_path)
-    return {f"HEADRACE_{name.upper()}": text for name, text in said.items()}
 
 
 def _wait_until_healthy(home: Path, process: subprocess.Popen[bytes], log_start: int) -> Address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shlex
 import signal
@@ -18,7 +19,7 @@ from ..client.port import JournalPort
 from ..journal import cgroup
 from ..journal.spool import Folder, Lock, boot_id, host_name, start_ticks
 from ..journal.writer import JournalWriter
-from ..model import entries
+from ..model import entries, marks
 from ..model.clock import AnchoredClock
 from ..model.jobs import environment
 from ..model.orders import Order
@@ -28,9 +29,6 @@ from .loop import Supervisor, finish
 from .notes import Notes
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-_ASIDE = 64
-"""A descriptor from here up is out of the way while those of the run are put in place."""
 
 Run = Callable[[Folder], int]
 """What a warm run process does with its folder; returns its exit code."""
@@ -48,14 +46,19 @@ def start(folder: Folder, order: Order, run: Run, base: Mapping[str, str], conso
     """Start the process of a run, and let it go once its journal is begun; this process must have one thread.
 
     ``base`` is the environment to which the job adds; ``console`` a descriptor on which the worker shows logs.
+
+    Raises:
+        OSError: no process can be made, or its journal not be begun; nothing of the run was carried out then.
     """
     _become_subreaper()
     output = os.open(folder.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     child = _fork(folder, order, run, base, console, output)
     os.close(output)
-    _begin_journal(folder, order, child.pid)
-    os.write(child.go, b"!")
-    os.close(child.go)
+    try:
+        _begin_journal(folder, order, child.pid)
+        os.write(child.go, b"!")
+    finally:
+        os.close(child.go)  # unless it was let go, the child ends here
     return child
 
 
@@ -138,8 +141,8 @@ def _highest_descriptor() -> int:
 
 def _become(folder: Folder, order: Order, run: Run, environ: dict[str, str], console: int | None) -> int:
     if console is not None:
-        environ["HEADRACE_CONSOLE_FD"] = str(console)
-    environ["HEADRACE_RUN_FOLDER"] = str(folder.path)
+        environ[marks.CONSOLE] = str(console)
+    environ[marks.FOLDER] = str(folder.path)
     job = order.job
     if job.command is not None or job.start == "fresh":
         command = shlex.split(job.command) if job.command else [job.python or sys.executable, "-m"]
@@ -227,7 +230,8 @@ def _begin_journal(folder: Folder, order: Order, pid: int) -> None:
         tags=run.tags or None,
         planned=True,
     )
-    Notes(folder, clock).append(header, made, entries.Adopted(now, os.getpid()))
+    if not Notes(folder, clock).append(header, made, entries.Adopted(now, os.getpid())):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.path))
 
 
 def _become_subreaper() -> None:

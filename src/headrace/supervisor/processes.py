@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..journal.spool import start_ticks
-
-MARK = "HEADRACE_JOURNAL"
-"""The run process sets it to its journal's id; what it starts inherits it."""
+from ..model import marks
 
 
 class Descendant(NamedTuple):
@@ -36,7 +34,7 @@ class Descendant(NamedTuple):
 
 def descendants(journal: str, *, apart_from: int) -> list[Descendant]:
     """Return the living processes that carry a journal's mark, except the run process itself."""
-    mark = f"{MARK}={journal}".encode()
+    mark = f"{marks.JOURNAL}={journal}".encode()
     found: list[Descendant] = []
     for entry in _pids():
         if entry in (apart_from, os.getpid()):

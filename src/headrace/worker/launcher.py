@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from ..errors import LaunchError
 from ..journal.spool import Folder
 from ..model.orders import Order
+
+
+class NotNow(LaunchError):
+    """Nothing was started and nothing told of the run, and what stood in the way may pass: the disk is full."""
+
+    code = "launch"
 
 
 class Gone(NamedTuple):
@@ -56,6 +63,7 @@ class Launcher(Protocol):
         ``refusal`` is started, too: its supervisor reports it.
 
         Raises:
+            NotNow: nothing was started for now; it may be tried again, with a new folder.
             LaunchError: nothing was started, and nothing will be. The text says why, for the run's state.
         """
 

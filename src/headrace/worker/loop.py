@@ -23,7 +23,7 @@ from ..model.states import DEFAULT_NAME
 from ..settings import Settings
 from . import stillborn
 from .job import order_of
-from .launcher import Launcher
+from .launcher import Launcher, NotNow
 from .launchers.process import environment
 from .live import Live, LiveRuns, left_running
 from .source import Patience, Source
@@ -80,7 +80,7 @@ class Worker:
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._ailing = False
-        """Whether the folder of the last run could not be made; then nothing new is asked for."""
+        """Whether what a run needs could not be written; then nothing new is asked for until it can."""
         self._stopping = threading.Event()
         self._asked_all = threading.Event()
         self._telling: list[tuple[float, Live]] = []
@@ -200,6 +200,7 @@ class Worker:
         self._stopping.wait(pause if pause is not None else max(seconds, 0.5))
 
     def _claim(self) -> Claims:
+        self._ailing = self._ailing and not self._can_write()
         with self._room:
             room = self._free()
             if room <= 0:
@@ -218,7 +219,7 @@ class Worker:
         return min(_AT_ONCE, self._limit - len(self._live)) if self._limit is not None else _AT_ONCE
 
     def _take_lost(self) -> None:
-        """Start what was given to us by an answer that we broke off: it is ours, and nobody else's."""
+        """Start what was given to us by an answer that was lost on its way: it is ours, and nobody else's."""
         with contextlib.suppress(HeadraceError):
             with self._lock:
                 have = self._live.have()
@@ -261,6 +262,9 @@ class Worker:
         again = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
         try:
             running = self._launcher.start(order, folder)
+        except NotNow as error:
+            self._put_off(claim, str(error))
+            return
         except LaunchError as error:
             self._report_stillborn(claim, order, folder, error)
             return
@@ -279,8 +283,18 @@ class Worker:
         except OSError as error:
             self._put_off(claim, f"{error.strerror} in {self._spool.open}.")
             return None
-        self._ailing = False
         return folder
+
+    def _can_write(self) -> bool:
+        """Say whether what a run needs can be written again, by writing it."""
+        probe = str(uuid.uuid4())
+        try:
+            self._spool.create(probe).keep_room()
+        except OSError:
+            return False
+        finally:
+            self._spool.discard(probe)
+        return True
 
     def _report_stillborn(self, claim: Claim, order: Order, folder: Folder, error: LaunchError) -> None:
         lock = _lock(folder)

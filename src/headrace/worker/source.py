@@ -40,28 +40,26 @@ class Source(Protocol):
             ServerUnavailable, ApiError: as :meth:`claim`.
         """
 
-    def break_off(self) -> None:
-        """End a poll that waits, in whatever thread; the next one opens a new way to the server."""
-
     def close(self) -> None:
-        """Give connections back."""
+        """Give connections back, from whatever thread: a poll that waits ends."""
 
 
-class _Polls:
-    """Polls to wherever the server is now: a local one may be started anew on another port."""
+class _Polled:
+    """What is asked of wherever the server is now: a local one may be started anew on another port."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._connection: Connection | None = None
         self._url = ""
 
-    def post(self, path: str, body: Json, wait: float) -> bytes:
-        """Send a request that may wait ``wait`` seconds; return the answer's bytes."""
-        answer = self.connection().request("POST", path, json=body, timeout=wait + _SLACK_S, retries=0)
-        return answer.content
+    def poll(self, path: str, ask: Json) -> Claims:
+        """Send a request that may wait as long as ``ask`` says; return what its answer gives."""
+        timeout = ask["wait"] + _SLACK_S
+        answer = self.connection().request("POST", path, json=ask, timeout=timeout, retries=0)
+        return _read(answer.content)
 
     def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
-        """Confirm attempts; asking twice does no harm."""
+        """Say that attempts are begun now, see :class:`Source`; asking twice does no harm."""
         body = {"worker_id": worker_id, "journals": journals}
         answer = self.connection().post("/claims/confirm", body, repeatable=True)
         return [str(journal) for journal in answer["journals"]] if isinstance(answer, dict) else []
@@ -74,23 +72,24 @@ class _Polls:
         """
         location = locate(self._settings)
         if location.kind == "embedded":
-            self.break_off()
+            self.close()
             raise ServerUnavailable(
                 f"No server runs for {self._settings.home_path}, and HEADRACE_API_URL names none. Start one with "
                 "`headrace server start`."
             )
         if self._connection is None or location.url != self._url:
-            self.break_off()
+            self.close()
             self._connection, self._url = Connection(self._settings, location.url), location.url
         return self._connection
 
-    def break_off(self) -> None:
+    def close(self) -> None:
+        """Give the connection back; the next poll opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
-class PoolSource:
+class PoolSource(_Polled):
     """The queues of one pool; ``queues`` are names, ``None`` is all of them.
 
     A pool that is not there is made, of type ``process``, when ``make_pool`` says so.
@@ -99,26 +98,26 @@ class PoolSource:
     def __init__(
         self, settings: Settings, pool: str, queues: Collection[str] | None, *, make_pool: bool = True
     ) -> None:
+        super().__init__(settings)
         self.name = f"work pool {pool!r}" + (f", queues {', '.join(sorted(queues))}" if queues else "")
         self._pool = pool
         self._queues = sorted(queues) if queues else None
         self._make_pool = make_pool
-        self._polls = _Polls(settings)
 
     def claim(self, ask: Json) -> Claims:
         """Return attempts of the pool's runs; see :class:`Source`."""
         body = {**ask, "work_queue_names": self._queues}
         path = f"/work_pools/{self._pool}/claim"
         try:
-            return _read(self._polls.post(path, body, ask["wait"]))
+            return self.poll(path, body)
         except ObjectNotFound:
             if not self._make_pool:
                 raise
             self._create()
-            return _read(self._polls.post(path, body, ask["wait"]))
+            return self.poll(path, body)
 
     def _create(self) -> None:
-        connection = self._polls.connection()
+        connection = self.connection()
         try:
             template = connection.get("/collections/views/aggregate-worker-metadata")["prefect"]["process"]
             body = {
@@ -130,43 +129,19 @@ class PoolSource:
         except ObjectAlreadyExists:
             return  # another worker was quicker
 
-    def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
-        """Say that attempts are begun now; see :class:`Source`."""
-        return self._polls.confirm(worker_id, journals)
 
-    def break_off(self) -> None:
-        """End a poll that waits."""
-        self._polls.break_off()
-
-    def close(self) -> None:
-        """Give connections back."""
-        self._polls.break_off()
-
-
-class DeploymentSource:
+class DeploymentSource(_Polled):
     """Deployments that a process serves itself, by id."""
 
     def __init__(self, settings: Settings, ids: Collection[str]) -> None:
+        super().__init__(settings)
         self.name = f"{len(ids)} deployment{'s' if len(ids) != 1 else ''}"
         self._ids = sorted(ids)
-        self._polls = _Polls(settings)
 
     def claim(self, ask: Json) -> Claims:
         """Return attempts of the deployments' runs; see :class:`Source`."""
         body = {**ask, "deployment_ids": self._ids}
-        return _read(self._polls.post("/deployments/claim", body, ask["wait"]))
-
-    def confirm(self, worker_id: str, journals: list[str]) -> list[str]:
-        """Say that attempts are begun now; see :class:`Source`."""
-        return self._polls.confirm(worker_id, journals)
-
-    def break_off(self) -> None:
-        """End a poll that waits."""
-        self._polls.break_off()
-
-    def close(self) -> None:
-        """Give connections back."""
-        self._polls.break_off()
+        return self.poll("/deployments/claim", body)
 
 
 def _read(content: bytes) -> Claims:

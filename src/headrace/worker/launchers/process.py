@@ -13,15 +13,14 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
-import msgspec
-
 from ...errors import LaunchError
 from ...journal.reader import iterate
 from ...journal.spool import Folder, Spool, host_name, is_running, is_supervised, owner_of, start_ticks
+from ...model import marks
 from ...model.entries import Adopted
-from ...model.orders import Order
-from ...settings import TABLE, Settings
-from ..launcher import Gone
+from ...model.orders import Order, Started, decode_started
+from ...settings import Settings
+from ..launcher import Gone, NotNow
 
 _READY_S = 60.0
 """How long a template process may take to import what it preloads."""
@@ -30,18 +29,6 @@ _START_S = 20.0
 """How long a fork may take on a busy machine until its run has begun."""
 
 _TRIES = 2
-
-
-class _Told(msgspec.Struct):
-    """What a supervisor tells once its run has begun."""
-
-    journal: str
-    supervisor: int = 0
-    run: int = 0
-    error: str = ""
-
-
-_decode = msgspec.json.Decoder(_Told).decode
 
 
 class ProcessRun:
@@ -175,7 +162,7 @@ class _Template:
     def __init__(self, settings: Settings, preload: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
-        self._waiting: dict[str, Future[_Told]] = {}
+        self._waiting: dict[str, Future[Started]] = {}
         self._lock = threading.Lock()
         self.is_gone = False
         with theirs:
@@ -189,10 +176,11 @@ class _Template:
         self._ready = self._expect("")
         threading.Thread(target=self._listen, name="headrace-template", daemon=True).start()
 
-    def start(self, folder: Folder) -> _Told:
+    def start(self, folder: Folder) -> Started:
         """Have the run in ``folder`` started; return once it has begun.
 
         Raises:
+            NotNow: the disk is full.
             LaunchError: the template cannot fork.
             _TemplateGone: it ended, or does not answer.
         """
@@ -204,7 +192,8 @@ class _Template:
             raise _TemplateGone(f"the template process is gone ({error.strerror})") from error
         answer = self._wait(told, _START_S)
         if answer.error:
-            raise LaunchError(f"The run's process could not be started: {answer.error}.")
+            refusal = NotNow if answer.later else LaunchError
+            raise refusal(f"The run's process could not be started: {answer.error}.")
         return answer
 
     def close(self) -> None:
@@ -218,13 +207,13 @@ class _Template:
             self._process.kill()
             self._process.wait()
 
-    def _expect(self, journal: str) -> Future[_Told]:
-        future: Future[_Told] = Future()
+    def _expect(self, journal: str) -> Future[Started]:
+        future: Future[Started] = Future()
         with self._lock:
             self._waiting[journal] = future
         return future
 
-    def _wait(self, future: Future[_Told], seconds: float) -> _Told:
+    def _wait(self, future: Future[Started], seconds: float) -> Started:
         try:
             return future.result(seconds)
         except FutureTimeout as error:
@@ -239,7 +228,7 @@ class _Template:
                 message = b""
             if not message:
                 break
-            told = _decode(message)
+            told = decode_started(message)
             with self._lock:
                 future = self._waiting.pop(told.journal, None)
             if future is not None:
@@ -260,10 +249,6 @@ def supervisor_of(folder: Folder) -> int:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return an environment in which another process has these settings, and none of this run's marks."""
-    environ = {name: value for name, value in os.environ.items() if name != "HEADRACE_JOURNAL"}
-    for setting in TABLE:
-        source = settings.source_of(setting.name)
-        if source not in ("default", "profile") and source not in environ:  # which it reads for itself
-            environ["HEADRACE_" + setting.name.upper()] = str(getattr(settings, setting.name))
-    environ["HEADRACE_HOME"] = str(settings.home_path)
+    environ = {**os.environ, **settings.environment()}
+    environ.pop(marks.JOURNAL, None)
     return environ
