@@ -9,6 +9,7 @@ import logging
 from fastapi import HTTPException
 from sqlalchemy.exc import IntegrityError, TimeoutError
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,6 +52,9 @@ class Gate:
 
         try:
             await self._app(scope, self._bounded(receive), send_on)
+        except ClientDisconnect:
+            # Half of a request is none, and there is nobody to answer: they come again.
+            _log.debug("%s %s was not sent to its end", scope["method"], scope["path"])
         except Exception as error:
             if started:
                 raise
