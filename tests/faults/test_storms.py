@@ -1,0 +1,42 @@
+"""Servers and databases that are killed at random instants under runs; `python -m tests.faults` is the long form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.testing.postgres import Cluster, PostgresUnavailable
+
+from .storm import Storm
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL that a test may crash: other tests have another one."""
+    try:
+        with Cluster() as cluster:
+            yield cluster
+    except PostgresUnavailable as error:
+        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+
+
+@pytest.mark.timeout(240)
+def test_a_server_that_is_killed_twenty_times(tmp_path: Path) -> None:
+    """Each run is in the state it earned; each line and task run is there once; no slot is held, no journal left."""
+    with Storm(tmp_path) as storm:
+        storm.blow(range(20))
+
+    assert storm.runs >= 20
+    assert len(storm.blows) == 2
+
+
+@pytest.mark.timeout(240)
+def test_a_postgres_that_crashes_and_ends_connections(tmp_path: Path, own_cluster: Cluster) -> None:
+    """The same while PostgreSQL recovers from crashes and ends connections."""
+    with Storm(tmp_path, cluster=own_cluster) as storm:
+        storm.blow(range(16))
+
+    assert storm.runs >= 16
+    assert len(storm.blows) == 2
