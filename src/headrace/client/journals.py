@@ -11,6 +11,7 @@ from headrace.errors import ApiError, ObjectNotFound, OffsetMismatch, ServerUnav
 from headrace.settings import Settings
 
 from .connection import Connection
+from .polling import Polling
 from .port import Command
 
 _COMPRESS_FROM = 4096
@@ -28,6 +29,7 @@ class HttpJournals:
 
     def __init__(self, settings: Settings, url: str, *, connection: Connection | None = None) -> None:
         self._connection = connection or Connection(settings, url)
+        self._polling = Polling()
 
     def offset(self, journal: str) -> int:
         """Return how many bytes of the journal the server holds; 0 when it does not know it."""
@@ -64,6 +66,9 @@ class HttpJournals:
 
     def commands(self, journal: str, *, after: int, wait: float) -> list[Command]:
         """Return commands newer than ``after``, waiting up to ``wait`` seconds on the server for one."""
+        return self._polling.ask(wait, lambda seconds: self._poll(journal, after, seconds), [])
+
+    def _poll(self, journal: str, after: int, wait: float) -> list[Command]:
         answer = self._connection.request(
             "GET",
             f"/journals/{journal}/commands",

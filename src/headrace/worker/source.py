@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..client.connection import Connection
+from ..client.polling import Polling
 from ..client.where import locate
 from ..errors import ObjectAlreadyExists, ObjectNotFound, ServerUnavailable
 from ..model.orders import Claims, decode_claims
@@ -51,9 +52,16 @@ class _Polled:
         self._settings = settings
         self._connection: Connection | None = None
         self._url = ""
+        self._polling = Polling()
 
     def poll(self, path: str, ask: Json) -> Claims:
-        """Send a request that may wait as long as ``ask`` says; return what its answer gives."""
+        """Send a request that may wait as long as ``ask`` says; return what its answer gives.
+
+        It gives nothing where a proxy on the way would not wait so long.
+        """
+        return self._polling.ask(ask["wait"], lambda wait: self._poll(path, {**ask, "wait": wait}), Claims())
+
+    def _poll(self, path: str, ask: Json) -> Claims:
         timeout = ask["wait"] + _SLACK_S
         answer = self.connection().request("POST", path, json=ask, timeout=timeout, retries=0)
         return _read(answer.content)
