@@ -1,7 +1,8 @@
 """How many runs a second eight workers claim, from a queue without a limit and from one with a limit, on each database.
 
-Workers are threads without processes behind them: what is measured is the server, over real HTTP. Under a limit the
-attempts that were claimed end at once, by their journals, or nothing more could be claimed.
+Workers are threads without processes behind them: what is measured is the server, over real HTTP. Under a limit it is
+measured twice: claims alone, with room for all of them, and with few slots, where each run must end, by its journal,
+before another can be claimed.
 """
 
 from __future__ import annotations
@@ -20,16 +21,36 @@ from tests.verdicts.server import Server
 from .measure import Measurement, Row, Samples, private_home
 from .side import Side
 
-WORKERS, AT_ONCE, LIMIT = 8, 20, 100
-_RUNS, _LIMITED_RUNS, _REPETITIONS = 2_000, 600, 3
+WORKERS, AT_ONCE = 8, 20
+_REPETITIONS = 3
 _LEASE_S = 600.0  # nobody carries these attempts out
-_EACH = f"{WORKERS} workers that take up to {AT_ONCE} runs at once"
+
+
+class _Load(NamedTuple):
+    """One way to ask."""
+
+    title: str
+    runs: int
+    limit: int | None
+    ends: bool
+    """Whether each run is begun and ended by a journal, so that its slot is free again."""
+    floor: float
+
+
+_LOADS = (
+    _Load("no limit", 2_000, None, False, 1_500),
+    _Load("a queue with a limit that leaves room", 2_000, 10_000, False, 500),
+    _Load("a queue with a limit of 100, each run begun and ended", 600, 100, True, 500),
+)
 _TITLES = {
-    (kind, limited): f"claims a second on {kind}, {_EACH}, {under}"
+    (
+        kind,
+        load,
+    ): f"claims a second on {kind}, {WORKERS} workers that take up to {AT_ONCE} runs at once, {load.title}"
     for kind in ("SQLite", "PostgreSQL")
-    for limited, under in ((False, "no limit"), (True, f"a queue with a limit of {LIMIT}, each run ended"))
+    for load in _LOADS
 }
-ROWS = [Row(title, "/s", 500 if limited else 1_500) for (_, limited), title in _TITLES.items()]
+ROWS = [Row(title, "/s", load.floor) for (_, load), title in _TITLES.items()]
 
 Json = dict[str, Any]
 
@@ -47,10 +68,11 @@ def take(side: Side) -> Samples:  # noqa: ARG001  # there is one side only
     values: Samples = {}
     for kind in ("SQLite", "PostgreSQL"):
         with _server(kind) as api:
-            for limited in (False, True):
-                values[_TITLES[kind, limited]] = [
-                    _rate(api, number, limited=limited) for number in range(_REPETITIONS + 1)
-                ][1:]  # the first warms up
+            for load in _LOADS:
+                rates = [
+                    _rate(api, f"{_LOADS.index(load)}-{number}", load) for number in range(_REPETITIONS + 1)
+                ]
+                values[_TITLES[kind, load]] = rates[1:]  # the first warms up
     return values
 
 
@@ -65,25 +87,26 @@ def _server(kind: str) -> Iterator[str]:
         yield server.start().url
 
 
-def _rate(api: str, number: int, *, limited: bool) -> float:
+def _rate(api: str, queue: str, load: _Load) -> float:
     """Plan runs in a queue of their own, let all be claimed; return how many a second were."""
-    runs, queue = _LIMITED_RUNS if limited else _RUNS, f"{'limited' if limited else 'free'}-{number}"
-    with contextlib.closing(Office([api], [queue], LIMIT if limited else None)) as office:
-        planned = office.plan(queue, [0.0] * runs)
+    with contextlib.closing(Office([api], [queue], load.limit)) as office:
+        planned = office.plan(queue, [0.0] * load.runs)
     workers = [_Worker(str(uuid.uuid4()), Wire([api]), []) for _ in range(WORKERS)]
     enough = threading.Event()
 
     def work(worker: _Worker) -> None:
         while not enough.is_set():
-            _claim(worker, queue, end=limited)
-            if sum(len(one.taken) for one in workers) >= runs:
+            _claim(worker, queue, end=load.ends)
+            if sum(len(one.taken) for one in workers) >= load.runs:
                 enough.set()
 
     seconds = _time(workers, work)
     given = [claim["run"]["id"] for worker in workers for claim in worker.taken]
     if sorted(given) != sorted(planned):
-        raise RuntimeError(f"{runs} runs were planned, {len(given)} given, {len(set(given))} different ones.")
-    return runs / seconds
+        raise RuntimeError(
+            f"{load.runs} runs were planned, {len(given)} given, {len(set(given))} different ones."
+        )
+    return load.runs / seconds
 
 
 def _time(workers: list[_Worker], work: Callable[[_Worker], None]) -> float:

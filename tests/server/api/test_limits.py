@@ -14,7 +14,7 @@ import pytest
 from headrace.model.ids import IdFactory
 from headrace.server.orchestration.proposals import propose_flow_run
 from headrace.server.orchestration.rules import Proposal
-from headrace.server.store import claims
+from headrace.server.store import claims, serving
 from headrace.server.store.database import Database
 from tests.server.serving import NOON_US, Api
 
@@ -165,9 +165,9 @@ def test_limits_are_exact_for_all_kinds_of_workers_at_once(
         return begun
 
     def claim(number: int) -> int:
-        asker = claims.Asker(runs[number], "w", pool, None, (), 2)
+        asker = serving.Asker(runs[number], "w", pool, None, (), 2)
         start.wait(20)
-        return len(servers[6 + number].write(lambda c: claims.claim(c, asker, NOON_US, new_id=new_id))[0])
+        return len(servers[6 + number].write(lambda c: claims.claim(c, asker, NOON_US, new_id=new_id)))
 
     with ThreadPoolExecutor(8) as threads:
         given = [*(threads.submit(ask, number) for number in range(6))]
@@ -182,11 +182,11 @@ def test_a_run_is_given_once_by_a_server_whose_clock_is_behind(api: Api, servers
     """The ids that it makes are smaller than those of the server that planned the run: that decides nothing."""
     run = planned(api, deployed(api), -9)
     pool = api.get("/work_pools/alpha").json()["id"]
-    asker = claims.Asker(run, "w", pool, None, (), 1)
+    asker = serving.Asker(run, "w", pool, None, (), 1)
     behind_us, ids = NOON_US - 3_000_000, IdFactory()
 
     def claim() -> list[str]:
-        given, _ = servers[0].write(
+        given = servers[0].write(
             lambda c: claims.claim(c, asker, behind_us, new_id=lambda: ids.new(behind_us))
         )
         return [each.run.id for each in given]

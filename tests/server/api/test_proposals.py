@@ -10,7 +10,7 @@ import pytest
 from headrace.model import entries
 from headrace.model.clock import iso
 from headrace.server import ingest
-from headrace.server.store import claims, flow_runs, journals
+from headrace.server.store import claims, flow_runs, journals, serving
 from headrace.server.store.database import Database
 from tests.server.serving import NOON_US, Api
 
@@ -233,20 +233,20 @@ def test_a_run_that_ended_in_its_journal_cannot_be_cancelled_or_crashed(api: Api
     assert api.state_of(RUN) == ("FAILED", "Failed")
 
 
-def in_pool(api: Api, database: Database, run: str) -> claims.Asker:
+def in_pool(api: Api, database: Database, run: str) -> serving.Asker:
     """Put a run into a pool, as a run of a deployment; return a worker of ours that asks for it."""
     deployment = deployed(api)
     place = api.get(f"/flow_runs/{planned(api, deployment, 3600)}").json()
     names = ("deployment_id", "work_pool_id", "work_queue_id", "work_queue_name")
     columns = {name: place[name] for name in names}
     database.write(lambda connection: flow_runs.change(connection, run, columns))
-    return claims.Asker(JOURNAL[:-4] + "0000", "ours", place["work_pool_id"], None, (), 9)
+    return serving.Asker(JOURNAL[:-4] + "0000", "ours", place["work_pool_id"], None, (), 9)
 
 
-def given(api: Api, database: Database, asker: claims.Asker) -> list[str]:
+def given(api: Api, database: Database, asker: serving.Asker) -> list[str]:
     """Let a worker of ours claim; return the runs that it is given."""
     new_id = api.app.state.context.new_id
-    taken, _ = database.write(lambda c: claims.claim(c, asker, api.clock(), new_id=new_id))
+    taken = database.write(lambda c: claims.claim(c, asker, api.clock(), new_id=new_id))
     return [claim.run.id for claim in taken]
 
 

@@ -18,6 +18,7 @@ from headrace.server.services.retention import Ages, Retention
 from headrace.server.services.roll_call import RollCall
 from headrace.server.store import claims, deletion, locks, tables
 from headrace.server.store.database import Database
+from headrace.server.store.serving import Asker
 
 from ..databases import emptied
 from ..journals import NOW, an_id, lines
@@ -365,11 +366,11 @@ def test_what_is_passed_over_is_not_waited_for(database: Database) -> None:
         pool = api.get("/work_pools/alpha").json()["id"]
 
         def both(connection: Any) -> list[str]:
-            asker = claims.Asker(an_id(1, 9), "w", pool, None, (), 1)
+            asker = Asker(an_id(1, 9), "w", pool, None, (), 1)
             locks.hold(connection, tables.flow_runs, tables.flow_runs.c.id == runs[0])
 
             def other(inner: Any) -> list[str]:
-                given, _ = claims.claim(inner, asker, NOON_US + 10**6, new_id=lambda: _ids.new(NOON_US))
+                given = claims.claim(inner, asker, NOON_US + 10**6, new_id=lambda: _ids.new(NOON_US))
                 return [one.run.id for one in given]
 
             with database._engine.begin() as second:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
 from headrace.model.clock import from_datetime
-from headrace.server.store import claims, deployments, flow_runs, work_queues
+from headrace.server.store import claims, deployments, flow_runs, serving, work_queues
 from headrace.wire.shapes.flow_runs import FlowRunResponse
 from headrace.wire.shapes.scheduled_runs import (
     ScheduledRunsOfDeployments,
@@ -35,13 +35,13 @@ router = APIRouter(tags=["Scheduled Runs"], route_class=StrictRoute)
 
 Thing = dict[str, Any]
 
-_Ask = Callable[[Connection], "claims.Asker"]
+_Ask = Callable[[Connection], "serving.Asker"]
 """Works out who asks; raises 404 for what is not there."""
 
 
 class _Wanted(NamedTuple):
     limit: int
-    window: claims.Window
+    window: serving.Window
     counts: bool = True
     """Whether it is a worker that asks, and not somebody who only looks."""
 
@@ -55,11 +55,11 @@ def get_scheduled_flow_runs(request: Request, name: str, body: ScheduledRunsOfPo
     query = body or ScheduledRunsOfPool()
     queues = tuple(query.work_queue_names) if query.work_queue_names else None
 
-    def asker(connection: Connection) -> claims.Asker:
-        pool = claims.pool_of(connection, name)
-        if pool is None:
+    def asker(connection: Connection) -> serving.Asker:
+        pool_id = claims.pool_of(connection, name)
+        if pool_id is None:
             raise no_pool(name)
-        return _asker(query, pool_id=pool["id"], queues=queues)
+        return _asker(query, pool_id=pool_id, queues=queues)
 
     runs = _offered(context(request), asker, _wanted(query, query.scheduled_after))
     places = ("work_pool_id", "work_queue_id")
@@ -83,7 +83,7 @@ def read_work_queue_runs(
     """List the runs of a queue that a worker could begin; a page that shows them says so by ``x-prefect-ui``."""
     query, at = body or ScheduledRunsOfQueue(), context(request)
 
-    def asker(connection: Connection) -> claims.Asker:
+    def asker(connection: Connection) -> serving.Asker:
         queue = work_queues.get(connection, str(id), at.now_us())
         if queue is None:
             raise not_found("Work queue")
@@ -111,12 +111,12 @@ def _asker(
     pool_id: str | None = None,
     queues: tuple[str, ...] | None = None,
     served: tuple[str, ...] = (),
-) -> claims.Asker:
-    return claims.Asker("", "", pool_id, queues, served, page_size(query.limit))
+) -> serving.Asker:
+    return serving.Asker("", "", pool_id, queues, served, page_size(query.limit))
 
 
 def _wanted(query: ScheduledRunsOfQueue, after: datetime | None = None) -> _Wanted:
-    window = claims.Window()
+    window = serving.Window()
     if query.scheduled_before is not None:
         window = window._replace(before_us=from_datetime(query.scheduled_before))
     if after is not None:

@@ -45,8 +45,8 @@ def _keep_flows(connection: Connection, of_new: set[str], of_runs: set[str]) -> 
 
     PostgreSQL checks a foreign key again when a transaction writes a row for the second time.
     """
-    known = select(flow_runs.c.flow_id).where(flow_runs.c.id.in_(of_runs))
-    if of_new or of_runs:
+    if locks.are_of_rows(connection) and (of_new or of_runs):
+        known = select(flow_runs.c.flow_id).where(flow_runs.c.id.in_(of_runs))
         locks.refer(connection, flows, or_(flows.c.name.in_(of_new), flows.c.id.in_(known)))
 
 

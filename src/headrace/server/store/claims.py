@@ -6,50 +6,27 @@ with SKIP LOCKED: two servers that hand out at once pass each other by. Looking 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model import orders
-from headrace.model.allocation import Allocation, Due, Room, allocate
+from headrace.model.allocation import Allocation
 from headrace.model.attempts import tries_used
 from headrace.model.clock import iso
 from headrace.model.resolve import Rank, StateRow
 from headrace.model.runs import Run, report
 
-from . import answered, flows, history, locks, runs, slots
+from . import answered, flows, history, locks, runs, serving
 from .bulk import insert_many
-from .tables import deployments, flow_runs, journals, work_pools, work_queues
+from .serving import Asker, Row, Scope, Window
+from .tables import deployments, flow_runs, journals, work_pools
 
-Row = Mapping[str, Any]
 _r = flow_runs.c
-_q = work_queues.c
 _d = deployments.c
 _j = journals.c
-
-_AHEAD = 4
-"""Candidates that are looked at for each that a worker takes, so that those which wait for a limit hide few."""
-
-_ROUNDS = 20
-"""How often candidates of full deployments are passed over for others."""
-
-MOST = 100
-"""Runs that one claim gives at most."""
-
-
-class Asker(NamedTuple):
-    """A worker that asks for runs: of queues of a pool, or of deployments that it serves itself."""
-
-    worker_id: str
-    """One life of it."""
-    worker_name: str
-    pool_id: str | None
-    queues: tuple[str, ...] | None
-    """Names of queues; ``None``: all of the pool."""
-    deployments: tuple[str, ...]
-    limit: int
 
 
 class Look(NamedTuple):
@@ -61,40 +38,26 @@ class Look(NamedTuple):
     """Whether runs could be given to it now."""
     next_us: int | None
     """When the next run is planned for that is not due yet."""
-
-
-class Window(NamedTuple):
-    """For which times runs may be planned that are looked at, in microseconds since 1970."""
-
-    before_us: int = 2**63 - 1
-    after_us: int = 0
-
-
-class _Scope(NamedTuple):
-    """Where an asker's runs come from, in the order in which they are served, and the limits in force."""
-
-    groups: list[list[str]]
-    """Ids of queues by priority, or of all deployments."""
-    column: ColumnElement[str]
-    pool_free: int | None
-    queues: dict[str, Room]
+    pool: Row
+    """The pool as it is now: ``is_paused``, ``base_job_template``; empty without one."""
 
 
 def look(connection: Connection, asker: Asker, now_us: int) -> Look:
     """Say what there is to do, without writing or locking anything."""
-    scope = _scope(connection, asker, lock=False)
+    scope = serving.scope(connection, asker, lock=False)
     places = [id for group in scope.groups for id in group]
     if not places:
-        return Look(places, False, None)
-    found = _allocate(connection, asker, scope, Window(now_us), lock=False)
-    return Look(places, bool(found.taken or found.cancelled), _next_us(connection, scope, now_us))
+        return Look(places, False, None, scope.pool)
+    found = serving.allocate(connection, asker, scope, Window(now_us), lock=False)
+    next_us = serving.next_us(connection, scope, now_us)
+    return Look(places, bool(found.taken or found.cancelled), next_us, scope.pool)
 
 
 def claim(
     connection: Connection, asker: Asker, now_us: int, *, new_id: Callable[[], str]
-) -> tuple[list[orders.Claim], list[str]]:
-    """Give due runs to an asker; return them, and the ids of runs that a limit cancelled."""
-    scope = _scope(connection, asker, lock=True)
+) -> list[orders.Claim]:
+    """Give due runs to an asker, and end those that a limit cancels."""
+    scope = serving.scope(connection, asker, lock=True)
     found, rows = _take(connection, asker, scope, now_us)
     taken = [rows[id] for id in found.taken if id in rows]
     cancelled = [rows[id] for id in found.cancelled if id in rows]
@@ -103,16 +66,16 @@ def claim(
     insert_many(connection, journals, [_journal(known, asker, now_us) for known in begun])
     runs.save_states(connection, [*begun, *ended], now_us)
     given = [(row, str(known.journal)) for row, known in zip(taken, begun, strict=True)]
-    return _claims(connection, given), [row["id"] for row in cancelled]
+    return _claims(connection, given)
 
 
 def _take(
-    connection: Connection, asker: Asker, scope: _Scope, now_us: int
+    connection: Connection, asker: Asker, scope: Scope, now_us: int
 ) -> tuple[Allocation, dict[str, Row]]:
     """Allocate runs and lock them; when others hold all of them at this moment, those behind them are looked at."""
     passed: set[str] = set()
-    for _ in range(_ROUNDS):
-        found = _allocate(connection, asker, scope, Window(now_us), lock=True, passed=passed)
+    for _ in range(serving.ROUNDS):
+        found = serving.allocate(connection, asker, scope, Window(now_us), lock=True, passed=passed)
         wanted = [*found.taken, *found.cancelled]
         rows = _lock_runs(connection, wanted)
         if rows or not wanted:
@@ -132,14 +95,16 @@ class Unbegun(NamedTuple):
 
 def unbegun(connection: Connection, worker_id: str, have: Collection[str]) -> Unbegun:
     """Return the attempts of a worker that have not begun. Walks ``ix_journals_claimed``."""
-    where = (_j.worker_id == worker_id, _j.offset == 0, _j.closed_us.is_(None))
-    found = list(connection.execute(select(_j.id).where(*where)).scalars())
+    found = list(connection.execute(_unbegun, {"worker": worker_id}).scalars())
     lost, starting = [id for id in found if id not in have], [id for id in found if id in have]
     if not lost:
         return Unbegun([], starting)
     statement = select(flow_runs).where(_r.journal_id.in_(lost), _r.state_type == "PENDING")
     rows = cast("Sequence[Row]", connection.execute(statement).mappings().all())
     return Unbegun(_claims(connection, [(row, row["journal_id"]) for row in rows]), starting)
+
+
+_unbegun = select(_j.id).where(_j.worker_id == bindparam("worker"), _j.offset == 0, _j.closed_us.is_(None))
 
 
 def confirm(connection: Connection, worker_id: str, wanted: Collection[str], now_us: int) -> list[str]:
@@ -189,11 +154,9 @@ def _scheduled_time(run: Run) -> dict[str, Any]:
     return {"scheduled_time": when} if when else {}
 
 
-def pool_of(connection: Connection, name: str) -> Row | None:
-    """Return the columns of a pool that a claim needs, or ``None``."""
-    c = work_pools.c
-    statement = select(c.id, c.type, c.is_paused, c.base_job_template).where(c.name == name)
-    return cast("Row | None", connection.execute(statement).mappings().first())
+def pool_of(connection: Connection, name: str) -> str | None:
+    """Return a pool's id, or ``None``."""
+    return connection.execute(select(work_pools.c.id).where(work_pools.c.name == name)).scalar()
 
 
 class Offer(NamedTuple):
@@ -211,9 +174,9 @@ def offer(connection: Connection, asker: Asker, window: Window, now_us: int) -> 
     Those that would wait for a limit are left out. Those that a limit cancels (``CANCEL_NEW``) are offered once
     they are due: they are cancelled when somebody asks to begin them.
     """
-    scope = _scope(connection, asker, lock=False)
+    scope = serving.scope(connection, asker, lock=False)
     places = [id for group in scope.groups for id in group]
-    found = _allocate(connection, asker, scope, window, most=asker.limit, lock=False)
+    found = serving.allocate(connection, asker, scope, window, most=asker.limit, lock=False)
     return Offer(places, [*found.taken, *_of_time(connection, found.cancelled, now_us)])
 
 
@@ -224,145 +187,22 @@ def _of_time(connection: Connection, ids: list[str], now_us: int) -> list[str]:
     return list(connection.execute(statement.order_by(_r.next_scheduled_us, _r.id)).scalars())
 
 
-def _scope(connection: Connection, asker: Asker, *, lock: bool) -> _Scope:
-    if asker.pool_id is None:
-        return _Scope([list(asker.deployments)] if asker.deployments else [], _r.deployment_id, None, {})
-    c = work_pools.c
-    pool = connection.execute(select(c.concurrency_limit, c.is_paused).where(c.id == asker.pool_id)).first()
-    if pool is None or pool.is_paused:
-        return _Scope([], _r.work_queue_id, None, {})
-    if lock and pool.concurrency_limit is not None:
-        locks.hold(connection, work_pools, c.id == asker.pool_id)
-    rows = _queues(connection, asker)
-    limited = {row.id: row.concurrency_limit for row in rows if row.concurrency_limit is not None}
-    if lock and limited:
-        locks.hold(connection, work_queues, _q.id.in_(limited))
-    used = slots.of_queues(connection, limited)
-    rooms = {id: Room(limit - used.get(id, 0)) for id, limit in limited.items()}
-    pool_free = None
-    if pool.concurrency_limit is not None:
-        pool_free = pool.concurrency_limit - slots.of_pools(connection, [asker.pool_id]).get(asker.pool_id, 0)
-    return _Scope([[row.id] for row in rows], _r.work_queue_id, pool_free, rooms)
-
-
-def _queues(connection: Connection, asker: Asker) -> Sequence[Any]:
-    statement = select(_q.id, _q.concurrency_limit).where(
-        _q.work_pool_id == asker.pool_id, _q.is_paused.is_(False)
-    )
-    if asker.queues is not None:
-        statement = statement.where(_q.name.in_(asker.queues))
-    return connection.execute(statement.order_by(_q.priority, _q.id)).all()
-
-
-def _allocate(
-    connection: Connection,
-    asker: Asker,
-    scope: _Scope,
-    window: Window,
-    *,
-    lock: bool,
-    most: int = MOST,
-    passed: Collection[str] = (),
-) -> Allocation:
-    """Work out who is served; candidates that only wait for a full deployment are passed over for others.
-
-    So are the runs ``passed``. Deployments are locked once, in order: with runs passed, those with a limit have no room.
-    """
-    capacity = min(asker.limit, most)
-    if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
-        return Allocation([], [])
-    limits: dict[str, Room] = {}
-    full: set[str] = set()
-    for _ in range(_ROUNDS):
-        candidates = [
-            run
-            for group in scope.groups
-            if _may_serve(scope, group)
-            for run in _due_in(connection, scope.column, group, window, capacity * _AHEAD, full, passed)
-        ]
-        new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
-        limits |= _deployment_rooms(connection, new)
-        waiting = {id for id, room in limits.items() if room.free <= 0 and not room.cancels} - full
-        if not waiting & {run.deployment for run in candidates}:
-            break
-        full |= waiting
-    if lock:  # all at once, so that they are locked in order; only what is counted then is exact
-        met = {run.deployment for run in candidates if run.deployment is not None}
-        limited = [id for id in met if limits[id].free < _UNLIMITED]
-        if not passed:
-            locks.hold(connection, deployments, _d.id.in_(limited))
-        limits |= dict.fromkeys(limited, Room(0)) if passed else _deployment_rooms(connection, limited)
-    rooms = {id: room for id, room in limits.items() if room.free < _UNLIMITED}
-    return allocate(
-        candidates, capacity=capacity, pool=scope.pool_free, queues=scope.queues, deployments=rooms
-    )
-
-
-_UNLIMITED = 1 << 40
-
-
-def _may_serve(scope: _Scope, group: list[str]) -> bool:
-    return not all(id in scope.queues and scope.queues[id].free <= 0 for id in group)
-
-
-def _waiting(column: ColumnElement[str], ids: list[str]) -> list[ColumnElement[bool]]:
-    """Return the conditions of runs that nobody carries out: planned, and not waiting in a process of their own."""
-    return [column.in_(ids), _r.end_us.is_(None), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)]
-
-
-def _due_in(
-    connection: Connection,
-    column: ColumnElement[str],
-    ids: list[str],
-    window: Window,
-    limit: int,
-    full: set[str],
-    passed: Collection[str],
-) -> list[Due]:
-    where = [*_waiting(column, ids), _r.next_scheduled_us <= window.before_us]
-    if window.after_us:
-        where.append(_r.next_scheduled_us >= window.after_us)
-    if full:
-        where.append(_r.deployment_id.is_(None) | _r.deployment_id.not_in(full))
-    if passed:
-        where.append(_r.id.not_in(passed))
-    statement = select(_r.id, _r.work_queue_id, _r.deployment_id).where(*where)
-    rows = connection.execute(statement.order_by(_r.next_scheduled_us, _r.id).limit(limit))
-    return [Due(*row) for row in rows]
-
-
-def _next_us(connection: Connection, scope: _Scope, now_us: int) -> int | None:
-    ids = [id for group in scope.groups for id in group]
-    where = [*_waiting(scope.column, ids), _r.next_scheduled_us > now_us]
-    statement = select(_r.next_scheduled_us).where(*where).order_by(_r.next_scheduled_us).limit(1)
-    return connection.execute(statement).scalar()
-
-
-def _deployment_rooms(connection: Connection, ids: Collection[str]) -> dict[str, Room]:
-    """Return the room of deployments; those without a limit have room for any number."""
-    if not ids:
-        return {}
-    statement = select(_d.id, _d.concurrency_limit, _d.concurrency_options).where(
-        _d.id.in_(ids), _d.concurrency_limit.is_not(None)
-    )
-    limited = {row.id: row for row in connection.execute(statement)}
-    used = slots.of_deployments(connection, limited)
-    rooms = dict.fromkeys(ids, Room(_UNLIMITED))
-    for id, row in limited.items():
-        strategy = (row.concurrency_options or {}).get("collision_strategy", "ENQUEUE")
-        rooms[id] = Room(row.concurrency_limit - used.get(id, 0), strategy == "CANCEL_NEW")
-    return rooms
-
-
 def _lock_runs(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
     """Take the runs that nobody else takes at this moment and that are still to be taken."""
     if not ids:
         return {}
-    statement = select(flow_runs).where(
-        _r.id.in_(ids), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)
-    )
-    rows = connection.execute(locks.held(statement.order_by(_r.id), skip_locked=True)).mappings()
+    rows = connection.execute(_free, {"ids": ids}).mappings()
     return {row["id"]: cast("Row", row) for row in rows}
+
+
+_free = locks.held(
+    select(flow_runs)
+    .where(
+        _r.id.in_(bindparam("ids", expanding=True)), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)
+    )
+    .order_by(_r.id),
+    skip_locked=True,
+)
 
 
 def _begin(row: Row, asker: Asker, now_us: int, new_id: Callable[[], str]) -> runs.Known:
@@ -439,11 +279,15 @@ def _planned(connection: Connection, row: Row, flow_name: str) -> orders.Planned
 def _codes(connection: Connection, ids: Collection[str]) -> dict[str, orders.DeploymentCode]:
     if not ids:
         return {}
-    columns = [_d[name] for name in orders.DeploymentCode.__struct_fields__]
-    rows = connection.execute(select(*columns).where(_d.id.in_(ids))).mappings()
+    rows = connection.execute(_code, {"ids": list(ids)}).mappings()
     return {
         row["id"]: orders.DeploymentCode(
             **{**row, "job_variables": row["job_variables"] or {}, "parameters": row["parameters"] or {}}
         )
         for row in rows
     }
+
+
+_code = select(*(_d[name] for name in orders.DeploymentCode.__struct_fields__)).where(
+    _d.id.in_(bindparam("ids", expanding=True))
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -28,8 +29,11 @@ def get(connection: Connection, journal: str) -> RowMapping | None:
 
 def lock(connection: Connection, journal: str) -> RowMapping | None:
     """Return a journal's row and keep others from writing it until the transaction ends."""
-    statement = locks.held(select(journals).where(journals.c.id == journal))
-    return connection.execute(statement).mappings().first()
+    return connection.execute(_lock, {"wanted": journal}).mappings().first()
+
+
+# Made once: to build a statement takes longer than to carry it out.
+_lock = locks.held(select(journals).where(journals.c.id == bindparam("wanted")))
 
 
 def begin(connection: Connection, kind: ModuleType, journal: str, now_us: int) -> RowMapping | None:
@@ -41,16 +45,25 @@ def begin(connection: Connection, kind: ModuleType, journal: str, now_us: int) -
     if known is not None:
         return known
     fresh = {"id": journal, "offset": 0, "opened_us": now_us, "last_seen_us": now_us, "leased": False}
-    statement = kind.upsert(journals).values(**fresh).on_conflict_do_nothing()
-    made = connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount > 0
+    made = connection.execute(_begin(kind), fresh, execution_options={"preserve_rowcount": True}).rowcount > 0
     return None if made else lock(connection, journal)
+
+
+@cache
+def _begin(kind: ModuleType) -> Any:
+    return kind.upsert(journals).on_conflict_do_nothing()
 
 
 def save(connection: Connection, kind: ModuleType, row: Mapping[str, Any]) -> None:
     """Insert a journal's row, or write it over."""
-    statement = kind.upsert(journals).values(**row)
-    changed = {name: statement.excluded[name] for name in row if name != "id"}
-    connection.execute(statement.on_conflict_do_update(index_elements=[journals.c.id], set_=changed))
+    connection.execute(_save(kind, tuple(row)), row)
+
+
+@cache
+def _save(kind: ModuleType, names: tuple[str, ...]) -> Any:
+    statement = kind.upsert(journals)
+    changed = {name: statement.excluded[name] for name in names if name != "id"}
+    return statement.on_conflict_do_update(index_elements=[journals.c.id], set_=changed)
 
 
 def saw(connection: Connection, seen_us: Mapping[str, int]) -> None:

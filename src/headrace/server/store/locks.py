@@ -58,6 +58,11 @@ class LostRace(Exception):
     """What was to be locked changed before it was: the transaction is to begin anew."""
 
 
+def are_of_rows(connection: Connection) -> bool:
+    """Say whether a database locks rows; SQLite does not, where one transaction writes at a time."""
+    return connection.dialect.name != "sqlite"
+
+
 def held(statement: S, *, skip_locked: bool = False) -> S:
     """Return a SELECT that keeps others from writing its rows; others may still refer to them by foreign keys.
 
@@ -82,14 +87,14 @@ def hold_to_delete(
 
 def refer(connection: Connection, table: Table, *where: Where) -> None:
     """Keep rows from being deleted: to be called before what refers to them is written, if that comes out of order."""
-    if connection.dialect.name != "sqlite":  # where one transaction writes at a time
+    if are_of_rows(connection):
         statement = select(table.c.id).where(*where).order_by(table.c.id)
         connection.execute(statement.with_for_update(read=True, key_share=True))
 
 
 def remove(connection: Connection, table: Table, *where: Where) -> int:
     """Delete rows, locking them by id first; return how many there were."""
-    if connection.dialect.name != "sqlite":
+    if are_of_rows(connection):
         key = table.primary_key.columns
         connection.execute(select(*key).where(*where).order_by(*key).with_for_update())
     return connection.execute(delete(table).where(*where)).rowcount

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, insert, or_, select
+from sqlalchemy import ColumnElement, bindparam, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import state_id_at
@@ -312,9 +312,7 @@ def compact(connection: Connection, flow_run: str, journal: str) -> None:
     Walks ``ix_log_chunks_flow_run``. It opens a bounded number of chunks, about 0.1 s of work.
     """
     c = log_chunks.c
-    of_run = c.flow_run_id == flow_run, c.journal_id == journal, c.lines < _SMALL
-    statement = select(c.id, c.first_us, c.data).where(*of_run).order_by(c.first_us).limit(CHUNK_LINES)
-    small = connection.execute(statement).all()
+    small = connection.execute(_small, {"of_run": flow_run, "of_journal": journal}).all()
     if len(small) < _MANY:
         return
     found = [
@@ -325,3 +323,15 @@ def compact(connection: Connection, flow_run: str, journal: str) -> None:
     ]
     locks.remove(connection, log_chunks, c.id.in_([row.id for row in small]))
     insert_chunks(connection, list(chunks(flow_run, journal, lines)))
+
+
+_small = (
+    select(log_chunks.c.id, log_chunks.c.first_us, log_chunks.c.data)
+    .where(
+        log_chunks.c.flow_run_id == bindparam("of_run"),
+        log_chunks.c.journal_id == bindparam("of_journal"),
+        log_chunks.c.lines < _SMALL,
+    )
+    .order_by(log_chunks.c.first_us)
+    .limit(CHUNK_LINES)
+)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from operator import itemgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, Table, bindparam, select, update
+from sqlalchemy import Select, Table, Update, bindparam, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.runs import Run
@@ -79,10 +80,16 @@ def _rows(
     connection: Connection, table: Table, further: tuple[str, ...], ids: Iterable[str]
 ) -> Iterable[RowMapping]:
     wanted = sorted(set(ids))
-    columns = [table.c[name] for name in ("id", "created_us", "journal_id", *further, *_STATE)]
+    statement = _load(table, further)
     for start in range(0, len(wanted), _AT_ONCE):
-        statement = select(*columns).where(table.c.id.in_(wanted[start : start + _AT_ONCE]))
-        yield from connection.execute(locks.held(statement.order_by(table.c.id))).mappings()
+        yield from connection.execute(statement, {"ids": wanted[start : start + _AT_ONCE]}).mappings()
+
+
+@cache  # to build a statement takes longer than to carry it out
+def _load(table: Table, further: tuple[str, ...]) -> Select[Any]:
+    columns = [table.c[name] for name in ("id", "created_us", "journal_id", *further, *_STATE)]
+    wanted = table.c.id.in_(bindparam("ids", expanding=True))
+    return locks.held(select(*columns).where(wanted).order_by(table.c.id))
 
 
 def deployments_of(connection: Connection, flow_run_ids: Iterable[str]) -> list[str]:
@@ -142,9 +149,13 @@ def save_plans(connection: Connection, told: Mapping[str, Mapping[str, Any]], no
     """Write what the processes of planned flow runs know of them: ``{id: columns}``, all of the same columns."""
     rows = [{"row": id, "updated_us": now_us, **columns} for id, columns in sorted(told.items())]
     if rows:
-        names = [name for name in rows[0] if name != "row"]
-        statement = update(flow_runs).where(flow_runs.c.id == bindparam("row"))
-        connection.execute(statement.values({name: bindparam(name) for name in names}), rows)
+        connection.execute(_save_plan(tuple(name for name in rows[0] if name != "row")), rows)
+
+
+@cache
+def _save_plan(names: tuple[str, ...]) -> Update:
+    statement = update(flow_runs).where(flow_runs.c.id == bindparam("row"))
+    return statement.values({name: bindparam(name) for name in names})
 
 
 def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -> None:
