@@ -318,6 +318,30 @@ def test_rows_06_08_and_09_elsewhere(crew: Crew, ending: str, found: Json, place
     assert_nothing_left(given)
 
 
+def test_last_words_after_more_output_than_is_told(crew: Crew) -> None:
+    """A run that printed more than its log takes has its very last lines as evidence all the same."""
+    run = crew.carry_out(
+        """
+        import os
+        from headrace import flow
+
+        @flow
+        def main():
+            line = "x" * 99
+            for _ in range(120_000):
+                print(line)
+            print("last words", flush=True)
+            os.kill(os.getpid(), 9)
+        """,
+        stream_output=False,
+    )
+    record = run.end(within=10.0)
+
+    assert state_of(record) == ("CRASHED", "Crashed")
+    assert evidence_of(record)["last_output"][-1] == "last words"
+    assert len(evidence_of(record)["last_output"]) == 20
+
+
 @pytest.mark.parametrize(
     "trap",
     [

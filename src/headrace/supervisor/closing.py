@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -45,8 +45,12 @@ class Closing:
         is_parent: bool,
         patience_s: float,
         planned: str | None = None,
+        untold: Sequence[str] = (),
     ) -> None:
-        """``planned`` is the run for which a worker started the process, if one did."""
+        """``planned`` is the run for which a worker started the process, if one did.
+
+        ``untold`` are the last lines that it printed, when they are past what the journal takes of its output.
+        """
         self._folder = folder
         self._header = header
         self._watched = watched
@@ -57,6 +61,7 @@ class Closing:
         self._wake = wake
         self._is_parent = is_parent
         self._planned = planned
+        self._untold = list(untold)
         self._patience_s = patience_s
 
     def close(self) -> None:
@@ -115,7 +120,7 @@ class Closing:
             stack=stacks,
             sampled_stack=sample[0] if sample is not None else None,
             sample_age_seconds=round(sample[1], 3) if sample is not None else None,
-            last_output=tail.last_output(self._folder.journal) or None,
+            last_output=self._untold or tail.last_output(self._folder.journal) or None,
             open_tasks=tail.names_of(self._folder.journal, list(self._runs.tasks)) or None,
             host=self._header.host,
             pid=self._header.pid,

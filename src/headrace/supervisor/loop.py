@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import time
@@ -76,11 +77,14 @@ class Supervisor:
 
     def _open_output(self, order: Order, echo: Callable[[bytes], None] | None) -> Output:
         run = order.claim.run.id
-        return Output(
-            self._folder.output,
-            lambda line: self._notes.tell(run, 20, line, logger="headrace.output"),
-            echo=echo if order.job.stream_output else None,
-        )
+
+        def tell(line: str) -> None:
+            if not self._notes.tell(run, 20, line, logger="headrace.output"):
+                raise OSError(
+                    errno.ENOSPC, os.strerror(errno.ENOSPC)
+                )  # it stays where it is, and is told later
+
+        return Output(self._folder.output, tell, echo=echo if order.job.stream_output else None)
 
     def stop(self) -> None:
         """Have the process end, as by a SIGTERM from outside; any thread and any signal handler may call it."""
@@ -169,7 +173,9 @@ class Supervisor:
             is_parent=self._child,
             patience_s=self._settings.ship_patience,
             planned=self._planned,
+            untold=self._output.last_untold() if self._output is not None else [],
         ).close()
+        self._notes.close()
 
     def _ship_rest(self) -> bool:
         """Wait until the server holds everything, or patience is over."""

@@ -40,7 +40,7 @@ _BAR_S = 10.0
 _SLICE_S = 0.2
 """How long one look may take, so that whoever calls it has time for its other duties."""
 
-_LAST_LINES = 50
+_LAST_LINES = 20
 _LAST_LINE_LIMIT = 500
 
 
@@ -106,10 +106,13 @@ class Output:
             self._tell_left_out()
         return lines
 
-    def last_lines(self, count: int = 20) -> list[str]:
-        """Return the last lines, oldest first, also those past the limit; each cut to 500 characters."""
-        found = list(self._last)[-count:] if count > 0 else []
-        return [line if len(line) <= _LAST_LINE_LIMIT else line[:_LAST_LINE_LIMIT] + "..." for line in found]
+    def last_untold(self) -> list[str]:
+        """Return the last lines, oldest first, each cut to 500 characters, if they came after the limit; else none."""
+        if self._at.told < self._limit:
+            return []
+        return [
+            line if len(line) <= _LAST_LINE_LIMIT else line[:_LAST_LINE_LIMIT] + "..." for line in self._last
+        ]
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -206,13 +209,14 @@ class Output:
         if cut:
             amount = f"{len(line):,} bytes in all" if ended else f"more than {len(line):,} bytes"
             text = f"{text}... [cut: a line of {amount}]"
-        self._last.append(text)
         at = self._at._replace(offset=self._at.offset + length, within=0 if ended else 1)
         if at.told >= self._limit:
+            self._last.append(text)
             self._move(at._replace(left_out=at.left_out + length))
             return 0
         cost = len(text.encode("utf-8")) + _RECORD_BYTES
         self._hand_over(text)
+        self._last.append(text)
         self._move(at._replace(told=at.told + cost))
         if self._at.told >= self._limit:
             self._append(
