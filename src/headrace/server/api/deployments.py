@@ -28,8 +28,8 @@ from headrace.wire.shapes.deployments import (
 )
 from headrace.wire.shapes.schedules import DeploymentScheduleCreate, DeploymentScheduleUpdate
 
-from . import new_runs
-from .answers import Json, no_content, not_found, page, page_size
+from . import listing, new_runs
+from .answers import Json, no_content, not_found
 from .body import StrictRoute, unfit
 from .context import Context, context
 
@@ -233,43 +233,21 @@ def schedule_columns(one: DeploymentScheduleCreate | DeploymentScheduleUpdate, n
 @router.post("/filter", response_model=list[DeploymentResponse])
 def read_deployments(request: Request, body: DeploymentQuery | None = None) -> Response:
     """List deployments."""
-    query, at = body or DeploymentQuery(), context(request)
-    limit = page_size(query.limit)
-    with at.database.read() as connection:
-        found = deployments.find(
-            connection,
-            scope_of(query),
-            sort=query.sort.value,
-            limit=limit,
-            offset=query.offset,
-            now_us=at.now_us(),
-        )
-    return Json(found)
+    query = body or DeploymentQuery()
+    return listing.some(context(request), deployments, scope_of(query), query)
 
 
 @router.post("/count", response_model=int)
 def count_deployments(request: Request, body: DeploymentCount | None = None) -> Response:
     """Count deployments."""
-    with context(request).database.read() as connection:
-        return Json(deployments.count(connection, scope_of(body or DeploymentCount())))
+    return listing.count(context(request), deployments, scope_of(body or DeploymentCount()))
 
 
 @router.post("/paginate", response_model=DeploymentPaginationResponse)
 def paginate_deployments(request: Request, body: DeploymentPaginate | None = None) -> Response:
     """List a page of deployments."""
-    query, at = body or DeploymentPaginate(), context(request)
-    limit, scope = page_size(query.limit), scope_of(query)
-    with at.database.read() as connection:
-        count = deployments.count(connection, scope)
-        found = deployments.find(
-            connection,
-            scope,
-            sort=query.sort.value,
-            limit=limit,
-            offset=(query.page - 1) * limit,
-            now_us=at.now_us(),
-        )
-    return page(found, count=count, limit=limit, page=query.page)
+    query = body or DeploymentPaginate()
+    return listing.one_page(context(request), deployments, scope_of(query), query)
 
 
 @router.post("/bulk_delete", response_model=DeploymentBulkDeleteResponse)

@@ -31,8 +31,8 @@ from headrace.wire.shapes.flow_runs import (
 from headrace.wire.shapes.states import OrchestrationResult, SetState
 from headrace.wire.text import Labels
 
-from . import new_runs
-from .answers import Json, no_content, not_found, page, page_size
+from . import listing, new_runs
+from .answers import Json, no_content, not_found
 from .body import StrictRoute
 from .context import Context, context
 from .states import answer, proposal_of
@@ -94,43 +94,21 @@ def _place(connection: Connection, at: Context, body: FlowRunCreate, now_us: int
 @router.post("/filter", response_model=list[FlowRunResponse])
 def read_flow_runs(request: Request, body: FlowRunQuery | None = None) -> Response:
     """List flow runs."""
-    query, at = body or FlowRunQuery(), context(request)
-    limit = page_size(query.limit)
-    with at.database.read() as connection:
-        found = flow_runs.find(
-            connection,
-            scope_of(query),
-            sort=query.sort.value,
-            limit=limit,
-            offset=query.offset,
-            now_us=at.now_us(),
-        )
-    return Json(found)
+    query = body or FlowRunQuery()
+    return listing.some(context(request), flow_runs, scope_of(query), query)
 
 
 @router.post("/count", response_model=int)
 def count_flow_runs(request: Request, body: FlowRunCount | None = None) -> Response:
     """Count flow runs."""
-    with context(request).database.read() as connection:
-        return Json(flow_runs.count(connection, scope_of(body or FlowRunCount())))
+    return listing.count(context(request), flow_runs, scope_of(body or FlowRunCount()))
 
 
 @router.post("/paginate", response_model=FlowRunPaginationResponse)
 def paginate_flow_runs(request: Request, body: FlowRunPaginate | None = None) -> Response:
     """List a page of flow runs."""
-    query, at = body or FlowRunPaginate(), context(request)
-    limit, scope = page_size(query.limit), scope_of(query)
-    with at.database.read() as connection:
-        count = flow_runs.count(connection, scope)
-        found = flow_runs.find(
-            connection,
-            scope,
-            sort=query.sort.value,
-            limit=limit,
-            offset=(query.page - 1) * limit,
-            now_us=at.now_us(),
-        )
-    return page(found, count=count, limit=limit, page=query.page)
+    query = body or FlowRunPaginate()
+    return listing.one_page(context(request), flow_runs, scope_of(query), query)
 
 
 @router.post("/bulk_delete", response_model=FlowRunBulkDeleteResponse)

@@ -25,7 +25,8 @@ from headrace.wire.shapes.task_runs import (
     TaskRunUpdate,
 )
 
-from .answers import Json, no_content, not_found, page, page_size
+from . import listing
+from .answers import Json, no_content, not_found
 from .body import StrictRoute
 from .context import Context, context
 from .states import answer, proposal_of
@@ -98,43 +99,21 @@ def _new_row(body: TaskRunCreate, flow_run_id: str | None, new_id: str, now_us: 
 @router.post("/filter", response_model=list[TaskRun])
 def read_task_runs(request: Request, body: TaskRunQuery | None = None) -> Response:
     """List task runs."""
-    query, at = body or TaskRunQuery(), context(request)
-    limit = page_size(query.limit)
-    with at.database.read() as connection:
-        found = task_runs.find(
-            connection,
-            scope_of(query),
-            sort=query.sort.value,
-            limit=limit,
-            offset=query.offset,
-            now_us=at.now_us(),
-        )
-    return Json(found)
+    query = body or TaskRunQuery()
+    return listing.some(context(request), task_runs, scope_of(query), query)
 
 
 @router.post("/count", response_model=int)
 def count_task_runs(request: Request, body: TaskRunCount | None = None) -> Response:
     """Count task runs."""
-    with context(request).database.read() as connection:
-        return Json(task_runs.count(connection, scope_of(body or TaskRunCount())))
+    return listing.count(context(request), task_runs, scope_of(body or TaskRunCount()))
 
 
 @router.post("/paginate", response_model=TaskRunPaginationResponse)
 def paginate_task_runs(request: Request, body: TaskRunPaginate | None = None) -> Response:
     """List a page of task runs."""
-    query, at = body or TaskRunPaginate(), context(request)
-    limit, scope = page_size(query.limit), scope_of(query)
-    with at.database.read() as connection:
-        count = task_runs.count(connection, scope)
-        found = task_runs.find(
-            connection,
-            scope,
-            sort=query.sort.value,
-            limit=limit,
-            offset=(query.page - 1) * limit,
-            now_us=at.now_us(),
-        )
-    return page(found, count=count, limit=limit, page=query.page)
+    query = body or TaskRunPaginate()
+    return listing.one_page(context(request), task_runs, scope_of(query), query)
 
 
 @router.get("/{id:uuid}", response_model=TaskRun)
