@@ -32,24 +32,31 @@ GROUP = 10
 SETTLE_S = 90.0
 
 _BACKENDS = (
-    "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = 'headrace' ORDER BY pid"
+    "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend' ORDER BY 1"
 )
 
 
 class Storm:
     """A server, a worker and scripts; each seed is one blow at a random instant.
 
-    ``cluster`` holds the server's database; without it that is SQLite. ``say`` is given a line now and then.
+    ``cluster`` holds the server's database; without it that is SQLite. ``way`` returns the URL by which the server
+    reaches a database of it, where that is not the direct one. ``say`` is given a line now and then.
     """
 
     def __init__(
-        self, folder: Path, *, cluster: Cluster | None = None, say: Callable[[str], None] = lambda _: None
+        self,
+        folder: Path,
+        *,
+        cluster: Cluster | None = None,
+        way: Callable[[str], str] | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.blows: Counter[str] = Counter()
         self.runs = 0
         self._cluster = cluster
-        self._database = f"storm_{id(self)}"
-        url = cluster.create(self._database) if cluster is not None else None
+        self.database = f"storm_{id(self)}"
+        url = cluster.create(self.database) if cluster is not None else None
+        url = way(self.database) if way is not None else url
         self._server = Server(folder / "server", lease_s=LEASE_S, database_url=url)
         self._crew = Crew(folder / "host", self._server.start())
         self._say = say
@@ -76,7 +83,7 @@ class Storm:
         self._crew.close()
         self._server.stop()
         if self._cluster is not None:
-            self._cluster.drop(self._database)
+            self._cluster.drop(self.database)
 
     def blow(self, seeds: Sequence[int]) -> None:
         """Give each seed's blow, and assert now and then that nothing has come of them."""
@@ -151,7 +158,7 @@ class Storm:
         assert self._cluster is not None
         for _ in range(5):
             with psycopg.connect(self._cluster.url(), autocommit=True) as connection:
-                found = [pid for (pid,) in connection.execute(_BACKENDS, [self._database])]
+                found = [pid for (pid,) in connection.execute(_BACKENDS, [self.database])]
                 for pid in rng.sample(found, rng.randint(1, len(found)) if found else 0):
                     connection.execute("SELECT pg_terminate_backend(%s)", [pid])
                     self.blows["connection ended"] += 1

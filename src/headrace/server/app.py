@@ -183,7 +183,7 @@ def _hear(context: Context, ids: Collection[str]) -> None:
 def _between(context: Context, messenger: Messenger) -> list[Service]:
     """Return the loops that matter only to a server that has others beside it."""
     beside: list[Service] = []
-    if context.database.has_others and context.settings.server_notify:
+    if context.database.can_listen and context.settings.server_notify:
         beside.append(messenger)
     if context.meter is not None and os.environ.get(TOGETHER):
         beside.append(Pulse(context.meter.update))

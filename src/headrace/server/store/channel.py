@@ -1,7 +1,7 @@
 """Hints between servers on one PostgreSQL: a few words to all others at once, which may get lost.
 
-``LISTEN`` needs a connection of its own. A pooler that gives it to others after each transaction loses what is
-told; then servers hear of each other's news when they next look.
+``LISTEN`` needs a session of its own. Behind a pooler that gives it to others after each transaction there is no
+channel; then servers hear of each other's news when they next look.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LONGEST = 7_900
 
 
 def open_channel(database: Database) -> Channel | None:
-    """Return a channel between the servers on a database; ``None`` for SQLite, which has none.
+    """Return a channel between the servers on a database; ``None`` where there is none: SQLite, some poolers.
 
     Raises:
         OperationalError: the database cannot be reached.
     """
-    return Channel(database.url, database.kind) if database.has_others else None
+    return Channel(database.url, database.kind) if database.can_listen else None
 
 
 class Channel:

@@ -151,6 +151,11 @@ class Database:
         """Whether several servers may keep their data here."""
         return self.url.get_backend_name() != "sqlite"
 
+    @property
+    def can_listen(self) -> bool:
+        """Whether a connection can wait for what other servers tell: not on SQLite, nor behind a pooler of transactions."""
+        return self.has_others and bool(self.kind.keeps_sessions(self.url))
+
     def connections_used(self) -> dict[str, int]:
         """Return how many connections of each pool are in use now, ``{"write": ..., "read": ...}``."""
         pools = {"write": self._engine.pool, "read": self._readers.pool}
@@ -200,6 +205,11 @@ def read_url(url: str | None, home: Path) -> URL:
     if backend == "sqlite":
         return parsed.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
+        if parsed.query.get("pooler", "session") not in ("session", "transaction"):
+            raise SettingError(
+                "database_url names a mode of a pooler that is not known here. Write ?pooler=transaction for PgBouncer in "
+                "transaction mode; in session mode nothing needs to be said."
+            )
         return parsed.set(drivername="postgresql+psycopg")
     raise SettingError(
         f"database_url names a {backend} database. Headrace keeps its data in SQLite or PostgreSQL."

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Table, cast, create_engine, func, select
+from sqlalchemy import ColumnElement, Engine, Table, cast, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT, Insert, array, insert
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, ExceptionContext
 
 from headrace.errors import SettingError
 
@@ -29,6 +29,9 @@ for _table in metadata.tables.values():
 WRITERS = 8
 """Connections for writing: each transaction has its own, and locks its rows in the order of ``locks.py``."""
 
+POOLER = "pooler"
+"""The part of a URL's query that names the mode of the pooler it leads to. It is ours, not the driver's."""
+
 _PASSING = frozenset(
     ("40001", "40P01", "53300", "57P01", "57P02", "57P03", "55P03", "57014", "25006", "08P01")
 )
@@ -47,6 +50,10 @@ _CONNECTING = {
 }
 """What libpq is told unless the URL says otherwise; seconds."""
 
+_BEHIND_POOLER = {"connect_timeout": 10, "application_name": "headrace", "prepare_threshold": None}
+"""The same behind a pooler in transaction mode: what is prepared would be met by others, and not found again. Each
+statement is planned anew then anyway, and ``options`` are more than such a pooler passes on."""
+
 LOCK_TIMEOUT = "5s"
 """How long a change of the tables waits for a table that somebody uses."""
 
@@ -62,18 +69,38 @@ def upsert(table: Table) -> Insert:
     return insert(table)
 
 
+def keeps_sessions(url: URL) -> bool:
+    """Say whether a connection is one session of PostgreSQL, and not a pooler's, another one in each transaction."""
+    return url.query.get(POOLER) != "transaction"
+
+
 def open_engine(url: URL, *, writer: bool, pool_size: int, cache_kib: int) -> Engine:  # noqa: ARG001  # SQLite's cache
     """Return an engine; a reader's transactions see one moment and cannot write."""
     options = {} if writer else {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
-    return create_engine(
-        url,
+    connecting = _CONNECTING if keeps_sessions(url) else _BEHIND_POOLER
+    engine = create_engine(
+        url.difference_update_query([POOLER]),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=60,
         pool_pre_ping=True,
-        connect_args={name: value for name, value in _CONNECTING.items() if name not in url.query},
+        connect_args={name: value for name, value in connecting.items() if name not in url.query},
         execution_options=options,
     )
+    event.listen(engine, "handle_error", _give_up_what_is_out_of_step)
+    return engine
+
+
+def _give_up_what_is_out_of_step(context: ExceptionContext) -> None:
+    """Close a connection that is answered once more than it has asked, and take what it was doing for cut off."""
+    if is_out_of_step(context.original_exception):
+        context.is_disconnect = True
+
+
+def is_out_of_step(error: BaseException | None) -> bool:
+    """Say whether an answer came before its question: a pooler told that its server is gone, and was then asked on."""
+    without_code = isinstance(error, psycopg.InternalError) and error.sqlstate is None
+    return without_code and "results from command" in str(error)
 
 
 def prepare_file(connection: Connection) -> None:
@@ -133,7 +160,7 @@ def is_busy(error: BaseException) -> bool:
         return True
     # What the driver says without the server (a connection refused, cut, timed out) has no code.
     lost = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-    return lost and not is_too_much(error)
+    return (lost and not is_too_much(error)) or is_out_of_step(error)
 
 
 def is_race(error: BaseException) -> bool:
@@ -161,6 +188,12 @@ def why_unusable(error: BaseException) -> str | None:
             f"its tables could not be changed within {LOCK_TIMEOUT}, because somebody uses them ({said}). Nothing "
             "was changed. Try again when less is going on, or stop the servers and whoever has a transaction open "
             "(pg_stat_activity shows them)."
+        )
+    if "unsupported startup parameter" in said:
+        return (
+            f"{said.removesuffix('.')}. A pooler stands before it: write ?{POOLER}=transaction behind its URL in "
+            "HEADRACE_DATABASE_URL, or, where the pooler keeps sessions, let it pass over the parameter "
+            "(ignore_startup_parameters)."
         )
     return (
         f"{said.removesuffix('.')}. HEADRACE_DATABASE_URL names it: is PostgreSQL running there, does the database "
