@@ -318,6 +318,21 @@ def test_rows_06_08_and_09_elsewhere(crew: Crew, ending: str, found: Json, place
     assert_nothing_left(given)
 
 
+def test_a_worker_tells_the_name_that_the_code_gave(crew: Crew) -> None:
+    """A run is planned under a made-up name; its flow may have names of its own, and a reader has to match them."""
+    run = crew.carry_out(
+        """
+        from headrace import flow
+
+        @flow(flow_run_name="nightly-{number}")
+        def main(number: int = 7):
+            return number
+        """
+    )
+    assert state_of(run.end(within=1.0)) == ("COMPLETED", "Completed")
+    crew.worker.until_said("now called 'nightly-7', ended as Completed")
+
+
 def test_last_words_after_more_output_than_is_told(crew: Crew) -> None:
     """A run that printed more than its log takes has its very last lines as evidence all the same."""
     run = crew.carry_out(
@@ -589,7 +604,7 @@ def test_row_13_memory_limit_passed_by_the_run_itself(crew: Crew, setting: str) 
     assert evidence["peak_memory_bytes"] >= evidence["memory_bytes"]
     assert f"pid {given.header().pid} with" in evidence["memory_process"]
     assert "the run's own process" in evidence["memory_process"]
-    assert evidence["killed_by"] == "headrace"
+    assert (evidence["killed_by"], evidence["signal"]) == ("headrace", "SIGKILL")
     assert "limit of 150.0 MB" in run["state"]["message"]
     assert_verdict(run)
     assert_last_lines(run)

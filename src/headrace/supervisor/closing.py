@@ -110,7 +110,7 @@ class Closing:
         last_seen = tail.last_fact(self._folder.journal)
         evidence = Evidence(
             exit_code=ending.code,
-            signal=signal_name(ending.signal) if ending.signal is not None else None,
+            signal=self._signal_of(ending),
             oom_killed=self._vitals.oom_killed() if ending.signal == signal.SIGKILL else None,
             peak_memory_bytes=max(self._vitals.peak_memory_bytes or 0, reins.memory_peak_bytes or 0) or None,
             cpu_seconds=self._vitals.cpu_seconds,
@@ -135,6 +135,11 @@ class Closing:
         for name, count in self._vitals.cgroup_counts().items():
             setattr(evidence, name, count)
         return evidence
+
+    def _signal_of(self, ending: Ending) -> str | None:
+        if self._reins.killed and ending.signal == signal.SIGABRT:
+            return "SIGKILL"  # SIGABRT was our way to have its stacks written first, no fault of its code
+        return signal_name(ending.signal) if ending.signal is not None else None
 
     def _verdict(self, run: str, ending: Ending, died: int, evidence: Evidence) -> entries.Verdict:
         reins = self._reins

@@ -135,17 +135,16 @@ class Worker:
     def _tell_ends(self, *, all_now: bool = False) -> None:
         waiting = []
         for ended_at, live in self._telling:
-            state = _end_of(self._spool, live)
+            state, name = _end_of(self._spool, live)
             if state is None and not all_now and time.monotonic() < ended_at + _STATE_S:
                 waiting.append((ended_at, live))
                 continue
             if state is None:
                 self._recovered = 0.0  # its supervisor may have died before it: look at once
             took = ended_at - live.since
-            run = live.order.claim.run
-            self._say(
-                f"Flow run {run.name!r} ended as {state or 'its supervisor will tell'} after {took:.1f} s."
-            )
+            planned = live.order.claim.run.name
+            called = repr(planned) if name in (None, planned) else f"{planned!r}, now called {name!r},"
+            self._say(f"Flow run {called} ended as {state or 'its supervisor will tell'} after {took:.1f} s.")
         self._telling = waiting
 
     def _recover(self) -> None:
@@ -359,20 +358,22 @@ def _grace(live: Live, settings: Settings) -> float:
     return own if own is not None else float(settings.grace_seconds)
 
 
-def _end_of(spool: Spool, live: Live) -> str | None:
-    """Return the state's name with which a run ended, ``None`` before its journal says so."""
-    run = live.order.claim.run.id
+def _end_of(spool: Spool, live: Live) -> tuple[str | None, str | None]:
+    """Return the name of the state with which a run ended, ``None`` before its journal says so, and the run's own name."""
+    run, name = live.order.claim.run.id, None
     for folder in (live.folder, Folder(spool.shipped / live.folder.id)):
         with contextlib.suppress(OSError):
             last = None
             for _, entry in iterate(folder.journal):
                 if isinstance(entry, (entries.State, entries.Verdict)) and entry.run == run:
                     last = entry
-                if isinstance(entry, entries.Exit) and last is None:
-                    return "nothing"
+                elif isinstance(entry, entries.FlowRun) and entry.run == run:
+                    name = entry.name  # its code may have one of its own for its runs
+                elif isinstance(entry, entries.Exit) and last is None:
+                    return "nothing", name
             if last is not None and (last.type != "RUNNING" and last.type != "PENDING"):
-                return last.name or DEFAULT_NAME[last.type]
-    return None
+                return last.name or DEFAULT_NAME[last.type], name
+    return None, name
 
 
 def _lock(folder: Folder) -> Lock | None:
