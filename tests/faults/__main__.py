@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 from headrace.testing.postgres import Cluster
 
+from .pgbouncer import PgBouncer
 from .storm import Storm
 
 
@@ -24,13 +26,21 @@ def main() -> int:
         action="store_true",
         help="crash a private PostgreSQL and end its connections; without it the server is killed, on SQLite",
     )
+    parser.add_argument(
+        "--pooler",
+        metavar="PGBOUNCER",
+        help="with --postgres: put this program before it, in transaction mode",
+    )
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="headrace-faults-"))
     began = time.monotonic()
-    with (
-        Cluster() if asked.postgres else nullcontext() as cluster,
-        Storm(folder, cluster=cluster, say=_say) as storm,
-    ):
+    with contextlib.ExitStack() as closing:
+        cluster = closing.enter_context(Cluster()) if asked.postgres else None
+        pooler = PgBouncer(asked.pooler, cluster) if asked.pooler and cluster is not None else None
+        if pooler is not None:
+            closing.callback(pooler.close)
+        way = pooler.url if pooler is not None else None
+        storm = closing.enter_context(Storm(folder, cluster=cluster, way=way, say=_say))
         try:
             storm.blow(range(asked.first, asked.first + asked.seeds))
         except AssertionError as error:
@@ -39,6 +49,7 @@ def main() -> int:
     _say(
         f"{asked.seeds} seeds, {storm.runs} runs, {time.monotonic() - began:.0f} s: {dict(storm.blows)}; no fault"
     )
+    shutil.rmtree(folder)
     return 0
 
 
