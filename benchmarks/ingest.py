@@ -1,4 +1,4 @@
-"""How fast a server on SQLite takes task runs in, three states each."""
+"""How fast a server takes task runs in, three states each, on each database."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ import urllib.request
 from headrace.settings import load
 
 from . import journals
-from .measure import Measurement, Row, Samples, private_home
-from .servers import serving
+from .databases import served
+from .measure import Measurement, Row, Samples
 from .side import Side
 
-ROW = Row("ingest on SQLite, task runs a second (each with 3 states), one server process", "/s", 10_000)
+ROWS = {
+    kind: Row(f"ingest on {kind}, task runs a second (each with 3 states), one server process", "/s", floor)
+    for kind, floor in (("SQLite", 10_000), ("PostgreSQL", 8_000))
+}
 _JOURNALS, _TASKS, _REPETITIONS = 4, 10_000, 5
 
 
 def take(side: Side) -> Samples:
     """Send four journals of 10,000 task runs side by side, again and again to one growing database."""
+    return {row.title: _rates(side, kind) for kind, row in ROWS.items()}
+
+
+def _rates(side: Side, kind: str) -> list[float]:
     values = []
-    with private_home() as home, serving(side, home) as server:
-        settings = load(side.environment(home))
+    with served(side, kind) as (place, server):
+        settings = load(side.environment(place.home))
         for repetition in range(_REPETITIONS + 1):
             batch = [journals.of_tasks(_TASKS) for _ in range(_JOURNALS)]
             seconds = journals.send(settings, server.api, batch)
             if repetition:  # the first warms up
                 values.append(_JOURNALS * _TASKS / seconds)
         _check(server.api, (_REPETITIONS + 1) * _JOURNALS * _TASKS)
-    return {ROW.title: values}
+    return values
 
 
 def _check(api: str, wanted: int) -> None:
@@ -42,7 +49,7 @@ def _check(api: str, wanted: int) -> None:
         raise RuntimeError(f"{wanted} task runs were sent, {found} are on record as completed.")
 
 
-MEASUREMENT = Measurement([ROW], take)
+MEASUREMENT = Measurement(list(ROWS.values()), take)
 
 if __name__ == "__main__":
     from .table import main

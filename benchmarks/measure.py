@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
     title: str
     unit: str
-    """``ms``, ``µs``, ``s``, ``MB`` (10^6 bytes), ``/s`` (the more, the better) or ``a second`` (the fewer)."""
+    """``ms``, ``µs``, ``s``, ``B``, ``MB`` (10^6 bytes), ``×``, ``/s`` (the more, the better) or ``a second`` (the fewer)."""
     floor: float
     """What must be shown at least, in the same unit."""
 

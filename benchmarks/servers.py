@@ -24,6 +24,7 @@ class Server(NamedTuple):
     port: int
     seconds: float
     """From its start to its first healthy answer."""
+    pid: int
 
     @property
     def api(self) -> str:
@@ -32,10 +33,13 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(side: Side, home: Path, command: list[str] | None = None) -> Iterator[Server]:
+def serving(
+    side: Side, home: Path, command: list[str] | None = None, *, database_url: str | None = None
+) -> Iterator[Server]:
     """Start ``PACKAGE server start``, wait until it is healthy, and stop it afterwards.
 
     ``command`` starts another server of ours instead, one that takes its port from the environment.
+    ``database_url`` is where ours keeps its data, if not in the home folder.
 
     Raises:
         RuntimeError: it ended or was not healthy in two minutes; the text holds what it wrote.
@@ -46,6 +50,8 @@ def serving(side: Side, home: Path, command: list[str] | None = None) -> Iterato
         command = [side.python, "-m", side.package, "server", "start", "--port", str(port)]
     else:
         environ["HEADRACE_SERVER_PORT"] = str(port)
+    if database_url is not None:
+        environ["HEADRACE_DATABASE_URL"] = database_url
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
         process = subprocess.Popen(
@@ -63,7 +69,7 @@ def serving(side: Side, home: Path, command: list[str] | None = None) -> Iterato
                 raise RuntimeError(
                     f"{' '.join(command)} was not healthy:\n{output.read().decode(errors='replace')[-3000:]}"
                 )
-            yield Server(port, time.perf_counter() - begin)
+            yield Server(port, time.perf_counter() - begin, process.pid)
         finally:
             _stop(process)
 

@@ -1,0 +1,82 @@
+"""The databases that a server is measured on: a new one of each kind, and what it takes on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headrace.server.store.database import FILE_NAME
+from headrace.testing.postgres import Cluster
+
+from .measure import private_home
+from .servers import Server, serving
+from .side import Side
+
+KINDS = ("SQLite", "PostgreSQL")
+
+
+class Place(NamedTuple):
+    """A database of one kind that nobody uses yet."""
+
+    kind: str
+    home: Path
+    """The home folder of whoever opens it."""
+    url: str | None
+    """As the setting ``database_url`` takes it; ``None`` for the file in the home folder."""
+
+    def bytes(self, table: str) -> int:
+        """Return what is on disk: of PostgreSQL's a table with its indexes, after VACUUM; of SQLite's the whole file."""
+        if self.url is None:
+            return _file_bytes(self.home / FILE_NAME)
+        with self.asked() as ask:
+            ask(f"VACUUM {table}")
+            return int(ask(f"SELECT pg_total_relation_size('{table}')"))
+
+    def settle(self) -> None:
+        """Do what a database does by itself within minutes: count its rows, and write its log into its tables."""
+        if self.url is None:
+            _file_bytes(self.home / FILE_NAME)
+            return
+        with self.asked() as ask:
+            ask("VACUUM ANALYZE")
+            ask("CHECKPOINT")
+
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[Callable[[str], Any]]:
+        """Give what carries out a statement of PostgreSQL and returns its first value, if it has one."""
+        import psycopg  # here: an optional dependency
+
+        assert self.url is not None
+        with psycopg.connect(self.url, autocommit=True) as connection:
+
+            def ask(statement: str) -> Any:
+                cursor = connection.execute(statement.encode())
+                return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]  # it has a row
+
+            yield ask
+
+
+def _file_bytes(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return path.stat().st_size
+
+
+@contextlib.contextmanager
+def new(kind: str) -> Iterator[Place]:
+    """Give a new database; PostgreSQL's is in a cluster of its own that waits for the disk as in earnest."""
+    with contextlib.ExitStack() as stack:
+        home, url = stack.enter_context(private_home()), None
+        if kind == "PostgreSQL":
+            url = stack.enter_context(Cluster(durable=True)).create("measured")
+        yield Place(kind, home, url)
+
+
+@contextlib.contextmanager
+def served(side: Side, kind: str) -> Iterator[tuple[Place, Server]]:
+    """Give a new database and one server process on it."""
+    with new(kind) as place, serving(side, place.home, database_url=place.url) as server:
+        yield place, server
