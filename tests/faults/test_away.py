@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(120)
 LIMIT = 2_000_000
 """What one journal may take on disk."""
 
-MEGABYTES = 24
-"""What each run writes in some ten seconds while the server is away."""
+MEGABYTES = 16
+"""What each run writes in some seven seconds while the server is away."""
 
 RATE = 2_400_000
 """Bytes a second, about: the flow rests in between, as flows do."""
@@ -89,7 +89,7 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
 
 
 def test_memory_and_disk_stay_within_their_bounds(crew: Crew, tmp_path: Path) -> None:
-    """A run and a script write ten times what a journal may take; all their states are there afterwards, and the count."""
+    """A run and a script write eight times what a journal may take; all their states are there afterwards, and the count."""
     go = tmp_path / "go"
     run = crew.run(crew.deploy(FLOOD, stream_output=False), go=str(go))
     run.until_running()

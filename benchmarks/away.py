@@ -1,0 +1,106 @@
+"""Whether a flow notices that the server is away: the time that it takes itself, with the server there and without."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .measure import Measurement, Row, Samples, private_home
+from .servers import Server, serving
+from .side import Side
+
+FROZEN = Row(
+    "300 tasks and 900 log lines in 3 s: growth of the flow's own time while the server is frozen", "%", 2
+)
+GONE = Row("the same, where nobody listens at the server's address", "%", 2)
+
+_ROUNDS = 10
+_SHIPPED_S = 60.0
+_NOBODY = "http://127.0.0.1:9/api"
+_PATIENCE_S = 0.5
+"""How long a companion goes on that has nobody to ship to, once its script has ended."""
+
+
+def take(side: Side) -> Samples:
+    """Run the same script in turn with the server there, frozen and gone; compare the fastest run of each kind.
+
+    What other processes take from a run makes it slower, never faster: the fastest tells most of its own time.
+    """
+    with private_home() as home, serving(side, home) as server:
+        _run(side, server.api)  # what is loaded once is loaded then
+        rounds = [_round(side, server, turned=number % 2 == 1) for number in range(_ROUNDS)]
+    there, frozen, gone = (min(seconds) for seconds in zip(*rounds, strict=True))
+    return {FROZEN.title: [(frozen / there - 1) * 100], GONE.title: [(gone / there - 1) * 100]}
+
+
+def _round(side: Side, server: Server, *, turned: bool) -> tuple[float, float, float]:
+    """Return the seconds of one run of each kind; which is first changes, as machines warm up and slow down."""
+    gone = _run(side, None) if turned else 0.0
+    there = 0.0 if turned else _run(side, server.api)
+    with _frozen(server):
+        frozen = _run(side, server.api, shipped=False)
+    there = _run(side, server.api) if turned else there
+    gone = gone if turned else _run(side, None)
+    return there, frozen, gone
+
+
+def _run(side: Side, api: str | None, *, shipped: bool = True) -> float:
+    """Run the script in a home of its own; return the seconds that the flow took."""
+    with private_home() as home:
+        environ = {**side.environment(home), "HEADRACE_API_URL": api or _NOBODY}
+        if api is None or not shipped:
+            environ["HEADRACE_SHIP_PATIENCE"] = str(_PATIENCE_S)
+        done = subprocess.run(
+            side.program("steady", home),
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        if done.returncode:
+            raise RuntimeError(f"The script ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        _wait_for_companion(home)
+        return float(done.stdout.split()[-1])
+
+
+def _wait_for_companion(home: Path) -> None:
+    """Wait until its companion has ended: it is not to work beside the next run."""
+    until = time.monotonic() + _SHIPPED_S
+    while any(_companions(home)):
+        if time.monotonic() > until:
+            raise RuntimeError(f"A companion goes on after {_SHIPPED_S:g} s.")
+        time.sleep(0.05)
+
+
+def _companions(home: Path) -> Iterator[int]:
+    mark = b"HEADRACE_HOME=" + os.fsencode(home)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)
+            except OSError:
+                continue  # it has ended
+
+
+@contextmanager
+def _frozen(server: Server) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+MEASUREMENT = Measurement([FROZEN, GONE], take)
+
+if __name__ == "__main__":
+    from .table import main
+
+    main(MEASUREMENT)
