@@ -7,6 +7,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Table, insert
 from sqlalchemy.engine import Connection, Dialect
 
@@ -24,16 +25,16 @@ class _Prepared(NamedTuple):
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all name the same columns. Column defaults apply as usual.
+    """Insert rows that all name the same columns, in their order. Column defaults apply as usual.
 
-    It takes half the time of ``connection.execute(insert(table), rows)``, which works the parameters of each
-    row out anew; for ten thousand rows a second that counts.
+    It takes a half (SQLite) or a third (PostgreSQL) of the time of ``connection.execute(insert(table), rows)``, which
+    works the parameters of each row out anew; for ten thousand rows a second that counts.
     """
     if not rows:
         return
     dialect = connection.dialect
-    if not dialect.positional:  # the driver wants names: a case where plain words are fast enough
-        connection.execute(insert(table), rows)
+    if dialect.name == "postgresql":
+        _insert_document(connection, table, rows)
         return
     text, pick, converts, defaults = _prepared(dialect, table, tuple(rows[0]))
     if defaults:
@@ -48,14 +49,50 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[dict[str, A
     connection.exec_driver_sql(text, list(map(tuple, converted)))
 
 
+def _insert_document(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows by one statement with one value: a JSON document of them all.
+
+    PostgreSQL takes each row of a list of parameters as a statement of its own, at four times the cost to it.
+    """
+    text, converts, defaults = _of_document(connection.dialect, table, tuple(rows[0]))
+    document = [
+        {
+            name: value if convert is None else convert(value)
+            for name, convert in converts
+            if (value := row[name]) is not None
+        }
+        | defaults
+        for row in rows
+    ]
+    connection.exec_driver_sql(text, (msgspec.json.encode(document).decode(),))
+
+
+@lru_cache(maxsize=64)
+def _of_document(
+    dialect: Dialect, table: Table, given: tuple[str, ...]
+) -> tuple[str, tuple[tuple[str, _Convert], ...], dict[str, Any]]:
+    """Return the statement, how each given value is written in the document, and what columns have that are not given."""
+    defaults = _defaults(table, given)
+    quote = dialect.identifier_preparer.quote
+    types = {name: table.c[name].type.dialect_impl(dialect) for name in (*given, *defaults)}
+    names = ", ".join(map(quote, types))
+    columns = ", ".join(f"{quote(name)} {kind.compile(dialect)}" for name, kind in types.items())
+    text = f"INSERT INTO {quote(table.name)} ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS made({columns})"
+    return text, tuple((name, types[name].bind_processor(dialect)) for name in given), defaults
+
+
 @lru_cache(maxsize=64)
 def _prepared(dialect: Dialect, table: Table, given: tuple[str, ...]) -> _Prepared:
-    defaults = {
-        column.name: column.default.arg  # type: ignore[attr-defined]  # tables.py has plain values only
-        for column in table.columns
-        if column.default is not None and column.name not in given
-    }
+    defaults = _defaults(table, given)
     compiled = insert(table).compile(dialect=dialect, column_keys=[*given, *defaults])
     names = tuple(compiled.positiontup or ())
     converts = tuple(table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names)
     return _Prepared(str(compiled), itemgetter(*names), converts, defaults)
+
+
+def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        column.name: column.default.arg  # type: ignore[attr-defined]  # tables.py has plain values only
+        for column in table.columns
+        if column.default is not None and column.name not in given
+    }
