@@ -28,7 +28,7 @@ CHUNK_BYTES = 1_000_000
 _SMALL = 200  # lines: a chunk of fewer is worth putting together with others
 _MANY = 8  # chunks: fewer are left as they are
 
-_LEVEL = 1  # zlib's fastest: three times as fast as its default, and a tenth larger
+_LEVEL = 5  # of zlib's: a quarter smaller than its fastest for 0.7 µs more a line; its default takes half as long again
 
 
 class LogLine(NamedTuple):
