@@ -5,8 +5,10 @@ A run that waits for a limit never hides one that does not: the next in line is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Due(NamedTuple):
@@ -65,3 +67,21 @@ def allocate(
             if key in rooms:
                 rooms[key] -= 1
     return Allocation(taken, cancelled)
+
+
+def deal(things: Sequence[T], most: Sequence[int]) -> list[list[T]]:
+    """Deal things out in turn, to each as many as he takes at most; what nobody takes is left over."""
+    hands: list[list[T]] = [[] for _ in most]
+    open_hands = [number for number, limit in enumerate(most) if limit > 0]
+    at = 0
+    for thing in things:
+        if not open_hands:
+            break
+        at %= len(open_hands)
+        number = open_hands[at]
+        hands[number].append(thing)
+        if len(hands[number]) == most[number]:
+            del open_hands[at]
+        else:
+            at += 1
+    return hands

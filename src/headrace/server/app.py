@@ -61,6 +61,7 @@ from .services.roll_call import RollCall
 from .services.scheduler import Scheduler
 from .services.service import Service
 from .store.database import Database
+from .store.together import Together
 
 if TYPE_CHECKING:
     from .api.metrics import Meter
@@ -125,6 +126,7 @@ def create_app(
         last_seen.note,
         Bells(messenger.tell, one_by_one=True),
         RollCall(opened),
+        Together(),
         now,
         changed.set,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -81,11 +82,13 @@ async def claim_of_deployments(request: Request, body: DeploymentClaim) -> Respo
 @router.post("/claims/confirm", response_model=ConfirmedClaims)
 def confirm_claims(request: Request, body: ClaimConfirmation) -> Response:
     """Take a worker's word that it begins attempts; what it does not confirm within some seconds is given to another."""
-    at, wanted = context(request), [str(id) for id in body.journals]
-    kept = at.database.write(
-        lambda connection: claims.confirm(connection, str(body.worker_id), wanted, at.now_us())
-    )
-    return Json({"journals": kept})
+    at = context(request)
+    word = claims.Word(str(body.worker_id), tuple(map(str, body.journals)))
+
+    def confirm(words: Sequence[claims.Word]) -> list[list[str]]:
+        return at.database.write(lambda connection: claims.confirm(connection, words, at.now_us()))
+
+    return Json({"journals": at.together.carry_out("confirm", word, confirm)})
 
 
 async def _answer(request: Request, poll: _Poll) -> Response:
@@ -116,7 +119,7 @@ async def _wait(request: Request, at: Context, found: _Found, deadline: float, m
             if _newest.get(worker) is not mine or await request.is_disconnected():
                 at.openings.ring_here(*places)
                 return found  # nobody would start what is taken from now on
-            found = await run_in_threadpool(_try, at, found.asker, [])
+            found = await run_in_threadpool(_try, at, found.asker)
             left = deadline - loop.time()
             if found.given or left <= 0 or at.openings.closed:
                 if bell.is_set():  # the next one may find what this one was woken for
@@ -140,9 +143,17 @@ def _first(at: Context, poll: _Poll) -> _Found:
     with at.database.read() as connection:
         asker = _asker(connection, poll)
         unbegun = claims.unbegun(connection, asker.worker_id, poll.have)
+        look = claims.look(connection, asker, at.now_us())
     for journal in unbegun.starting:
         at.saw(journal, at.now_us())
-    return _try(at, asker, unbegun.lost)
+    return _take(at, asker, look, unbegun.lost)
+
+
+def _try(at: Context, asker: serving.Asker) -> _Found:
+    """Look again, and take what there is."""
+    with at.database.read() as connection:
+        look = claims.look(connection, asker, at.now_us())
+    return _take(at, asker, look, [])
 
 
 def _asker(connection: Connection, poll: _Poll) -> serving.Asker:
@@ -154,17 +165,20 @@ def _asker(connection: Connection, poll: _Poll) -> serving.Asker:
     return poll.asker._replace(pool_id=pool_id)
 
 
-def _try(at: Context, asker: serving.Asker, lost: list[orders.Claim]) -> _Found:
-    """Look, and take what there is: only then is anything written. ``lost`` is the worker's already."""
-    with at.database.read() as connection:
-        look = claims.look(connection, asker, at.now_us())
+def _take(at: Context, asker: serving.Asker, look: claims.Look, lost: list[orders.Claim]) -> _Found:
+    """Take what was seen: only then is anything written. ``lost`` is the worker's already."""
     if at.roll_call.note(asker.pool_id, asker.worker_name, look.places, at.now_us()):
         at.roll_call.tick()
     if lost or not look.ready:
         return _Found(lost, asker, look)
-    given = at.database.write(
-        lambda connection: claims.claim(connection, asker, at.now_us(), new_id=at.new_id)
-    )
+
+    def claim(askers: Sequence[serving.Asker]) -> list[list[orders.Claim]]:
+        return at.database.write(
+            lambda connection: claims.claim(connection, askers, at.now_us(), new_id=at.new_id)
+        )
+
+    served = (asker.pool_id, asker.queues, asker.deployments)
+    given = at.together.carry_out(served, asker, claim)
     if given and at.meter is not None:
         at.meter.gave(len(given))
     return _Found(given, asker, look)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from starlette.requests import HTTPConnection
 
 from headrace.model.ids import IdFactory
 from headrace.server.services.roll_call import RollCall
 from headrace.server.store.database import Database
+from headrace.server.store.together import Together
 from headrace.settings import Settings
 
 from .bells import Bells
@@ -41,6 +42,8 @@ class Context(NamedTuple):
     """Wakes workers that wait for runs: by the ids of queues and of deployments."""
     roll_call: RollCall
     """Takes the signs of life of workers, and what they ask for."""
+    together: Together[Any, Any]
+    """Carries out at once what many workers ask at one time."""
     now_us: Callable[[], int] = now_us
     """The server's time."""
     replan: Callable[[], None] = lambda: None

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model import orders
-from headrace.model.allocation import Allocation
+from headrace.model.allocation import Allocation, deal
 from headrace.model.attempts import tries_used
 from headrace.model.clock import iso
 from headrace.model.resolve import Rank, StateRow
@@ -54,19 +54,35 @@ def look(connection: Connection, asker: Asker, now_us: int) -> Look:
 
 
 def claim(
-    connection: Connection, asker: Asker, now_us: int, *, new_id: Callable[[], str]
-) -> list[orders.Claim]:
-    """Give due runs to an asker, and end those that a limit cancels."""
-    scope = serving.scope(connection, asker, lock=True)
-    found, rows = _take(connection, asker, scope, now_us)
-    taken = [rows[id] for id in found.taken if id in rows]
-    cancelled = [rows[id] for id in found.cancelled if id in rows]
-    begun = [_begin(row, asker, now_us, new_id) for row in taken]
-    ended = [_cancel(row, now_us, new_id) for row in cancelled]
-    insert_many(connection, journals, [_journal(known, asker, now_us) for known in begun])
-    runs.save_states(connection, [*begun, *ended], now_us)
-    given = [(row, str(known.journal)) for row, known in zip(taken, begun, strict=True)]
-    return _claims(connection, given)
+    connection: Connection, askers: Sequence[Asker], now_us: int, *, new_id: Callable[[], str]
+) -> list[list[orders.Claim]]:
+    """Give due runs to those who ask for runs of the same places, each his share, and end those that a limit cancels."""
+    most = [min(asker.limit, serving.MOST) for asker in askers]
+    scope = serving.scope(connection, askers[0], lock=True)
+    found, rows = _take(connection, askers[0]._replace(limit=sum(most)), scope, now_us)
+    shares = deal([rows[id] for id in found.taken if id in rows], most)
+    begun = [
+        _Begun(number, row, _begin(row, asker, now_us, new_id))
+        for number, (asker, share) in enumerate(zip(askers, shares, strict=True))
+        for row in share
+    ]
+    ended = [_cancel(rows[id], now_us, new_id) for id in found.cancelled if id in rows]
+    insert_many(connection, journals, [_journal(one.known, askers[one.asker], now_us) for one in begun])
+    runs.save_states(connection, [*(one.known for one in begun), *ended], now_us)
+    told = _claims(connection, [(one.row, str(one.known.journal)) for one in begun])
+    given: list[list[orders.Claim]] = [[] for _ in askers]
+    for one, claimed in zip(begun, told, strict=True):
+        given[one.asker].append(claimed)
+    return given
+
+
+class _Begun(NamedTuple):
+    """A run that is given away."""
+
+    asker: int
+    """To whom, by his place among those who ask."""
+    row: Row
+    known: runs.Known
 
 
 def _take(
@@ -75,7 +91,9 @@ def _take(
     """Allocate runs and lock them; when others hold all of them at this moment, those behind them are looked at."""
     passed: set[str] = set()
     for _ in range(serving.ROUNDS):
-        found = serving.allocate(connection, asker, scope, Window(now_us), lock=True, passed=passed)
+        found = serving.allocate(
+            connection, asker, scope, Window(now_us), lock=True, most=asker.limit, passed=passed
+        )
         wanted = [*found.taken, *found.cancelled]
         rows = _lock_runs(connection, wanted)
         if rows or not wanted:
@@ -107,14 +125,35 @@ def unbegun(connection: Connection, worker_id: str, have: Collection[str]) -> Un
 _unbegun = select(_j.id).where(_j.worker_id == bindparam("worker"), _j.offset == 0, _j.closed_us.is_(None))
 
 
-def confirm(connection: Connection, worker_id: str, wanted: Collection[str], now_us: int) -> list[str]:
-    """Take a worker's word that it has been given attempts and begins them now; return those that are still its own."""
-    mine = (_j.id.in_(wanted), _j.worker_id == worker_id, _j.closed_us.is_(None))
-    found: list[str] = locks.hold(connection, journals, *mine)
-    if found:
-        beat = {"leased": True, "last_seen_us": now_us}
-        connection.execute(update(journals).where(_j.id.in_(found)).values(**beat))
-    return found
+class Word(NamedTuple):
+    """A worker's word that it has been given attempts and begins them now."""
+
+    worker_id: str
+    journals: tuple[str, ...]
+
+
+def confirm(connection: Connection, words: Sequence[Word], now_us: int) -> list[list[str]]:
+    """Take the words of workers; return, for each, the journals of those attempts that are still its own."""
+    told = {journal for word in words for journal in word.journals}
+    rows = connection.execute(_told, {"ids": sorted(told)}).all()
+    owner = {row.id: row.worker_id for row in rows}
+    kept = [[id for id in word.journals if owner.get(id) == word.worker_id] for word in words]
+    ids = sorted({id for own in kept for id in own})
+    if ids:
+        connection.execute(_beat, {"ids": ids, "at": now_us})
+    return kept
+
+
+_told = locks.held(
+    select(_j.id, _j.worker_id)
+    .where(_j.id.in_(bindparam("ids", expanding=True)), _j.closed_us.is_(None))
+    .order_by(_j.id)
+)
+_beat = (
+    update(journals)
+    .where(_j.id.in_(bindparam("ids", expanding=True)))
+    .values(leased=True, last_seen_us=bindparam("at", type_=_j.last_seen_us.type))
+)
 
 
 def unconfirmed(connection: Connection, before_us: int) -> list[str]:

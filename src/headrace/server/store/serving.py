@@ -144,7 +144,7 @@ def allocate(
     if lock:  # all at once, so that they are locked in order; only what is counted then is exact
         met = {run.deployment for run in candidates if run.deployment is not None}
         limited = [id for id in met if limits[id].free < _UNLIMITED]
-        if not passed:
+        if limited and not passed:
             locks.hold(connection, deployments, _d.id.in_(limited))
         limits |= dict.fromkeys(limited, Room(0)) if passed else _deployment_rooms(connection, limited)
     rooms = {id: room for id, room in limits.items() if room.free < _UNLIMITED}
