@@ -127,7 +127,7 @@ def test_a_lapsed_lease_is_presumed_and_a_sign_of_life_takes_it_back(database: D
     """Not a moment before the lease is over."""
     clock = Clock()
     seen = leased(database)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, flush=seen.tick)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock, flush=seen.tick)
     clock.pass_s(LEASE)
     watch.tick()
     assert state(database) == "Running"
@@ -144,7 +144,7 @@ def test_a_server_that_was_down_itself_waits_for_one_lease(database: Database) -
     clock = Clock()
     leased(database).tick()
     clock.pass_s(1_000)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock)
     clock.pass_s(LEASE - 1)
     watch.tick()
     assert state(database) == "Running"
@@ -153,11 +153,29 @@ def test_a_server_that_was_down_itself_waits_for_one_lease(database: Database) -
     assert state(database) == "Lost"
 
 
+@pytest.mark.parametrize("step_s", [3_600.0, -3_600.0])
+def test_a_clock_that_is_set_makes_nobody_silent(database: Database, step_s: float) -> None:
+    """Who was heard just before is not presumed lost by it; who stays silent is, a lease later by the new clock."""
+    clock, steady = Clock(), Clock()
+    leased(database).tick()
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=steady)
+    clock.pass_s(step_s)
+    for _ in range(10):
+        for one in (clock, steady):
+            one.pass_s(LEASE / 10 - 0.01)
+        watch.tick()
+        assert state(database) == "Running"
+    for one in (clock, steady):
+        one.pass_s(3_600 + LEASE + 1)
+    watch.tick()
+    assert state(database) == "Lost"
+
+
 def test_only_the_server_that_turns_the_loops_watches(database: Database) -> None:
     """Another one leaves it to that."""
     clock = Clock()
     leased(database).tick()
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, held=lambda: False)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock, held=lambda: False)
     clock.pass_s(2 * LEASE)
     watch.tick()
 
@@ -168,7 +186,7 @@ def test_what_is_only_in_memory_counts_as_seen(database: Database) -> None:
     """The watch writes it down before it judges."""
     clock = Clock()
     seen = leased(database)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, flush=seen.tick)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock, flush=seen.tick)
     clock.pass_s(LEASE + 5)
     seen.note(JOURNAL, clock())
     watch.tick()
@@ -180,7 +198,7 @@ def test_a_journal_without_a_lease_is_never_presumed_lost(database: Database) ->
     """An embedded one: its own host sees whether it lives."""
     clock = Clock()
     append(database, JOURNAL, 0, lines(a_run(0)[:-2]), now_us=NOW, leased=False)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock)
+    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock)
     clock.pass_s(10 * LEASE)
     watch.tick()
 

@@ -41,7 +41,7 @@ def confirm(api: Api, worker: str, claims: list[Json]) -> list[str]:
 
 
 def watch(api: Api, database: Database) -> LeaseWatch:
-    return LeaseWatch(database, lease_s=30, now_us=api.clock)
+    return LeaseWatch(database, lease_s=30, now_us=api.clock, steady_us=api.clock)
 
 
 def test_an_unconfirmed_claim_is_given_to_another_worker(api: Api, database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -20,9 +21,19 @@ _log = logging.getLogger("headrace.server")
 UNCONFIRMED_S = 5.0
 """How long a worker may take to confirm what it was given."""
 
+_STEP_US = 1_000_000
+"""A clock that gains or loses more between two looks, beside one that counts steadily, was set; or the machine slept."""
+
+
+def _steady_us() -> int:
+    return time.monotonic_ns() // 1000
+
 
 class LeaseWatch(Service):
-    """Look for lapsed leases. A server that was away itself says nothing before it was up for one lease."""
+    """Look for lapsed leases. A server that was away itself says nothing before it was up for one lease.
+
+    One whose clock was set has not been there either, as far as it can tell how long others were silent.
+    """
 
     def __init__(
         self,
@@ -32,10 +43,11 @@ class LeaseWatch(Service):
         now_us: Callable[[], int],
         flush: Callable[[], None] = lambda: None,
         held: Callable[[], bool] = lambda: True,
+        steady_us: Callable[[], int] = _steady_us,
     ) -> None:
         """``now_us`` tells microseconds since 1970; ``flush`` writes signs of life that are only in memory.
 
-        ``held`` says whether this server is the one that watches; two would only do the same work twice.
+        ``steady_us`` counts microseconds whatever becomes of the wall clock. ``held`` says whether this server is the one that watches; two would only do the same work twice.
         """
         super().__init__()
         self.every_s = min(2.0, lease_s / 4)
@@ -45,13 +57,16 @@ class LeaseWatch(Service):
         self._flush = flush
         self._held = held
         self._up_since_us = now_us()
+        self._steady_us = steady_us
+        self._ahead_us = self._up_since_us - steady_us()
         self._new_id = IdFactory().new
 
     def tick(self) -> None:
         """Presume lost what has been silent for a lease by now, and take back what no worker has confirmed."""
+        now_us = self._now_us()
+        self._notice_step(now_us)
         if not self._held():
             return
-        now_us = self._now_us()
         self._take_back(now_us)
         before_us = now_us - self._lease_us
         if before_us < self._up_since_us:
@@ -67,6 +82,17 @@ class LeaseWatch(Service):
                 _log.warning(
                     "Journal %s shows no sign of life: %d open runs are presumed lost.", journal, lost
                 )
+
+    def _notice_step(self, now_us: int) -> None:
+        """Begin anew where the wall clock was set: by it, everybody has been silent for however much it gained."""
+        ahead_us, before_us = now_us - self._steady_us(), self._ahead_us
+        self._ahead_us = ahead_us
+        if abs(ahead_us - before_us) > _STEP_US:
+            self._up_since_us = now_us
+            gained = (ahead_us - before_us) / 1e6
+            _log.warning(
+                "The clock was set by %+.0f s; nobody is presumed lost for one lease from now on.", gained
+            )
 
     def _take_back(self, now_us: int) -> None:
         with self._database.read() as connection:
