@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate check format docs soak bench lock clean
+.PHONY: help setup demo test simulate check format docs soak faults bench lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -51,6 +51,12 @@ docs: setup ## make anew what the documents can be made of: commands, settings, 
 
 soak: setup ## ten minutes of runs that end in all ways while workers, supervisors and the server are killed
 	@$(BIN)/python -m tests.soak --minutes 10
+
+SEEDS ?= 100
+
+faults: setup ## kill the server at random instants under runs, then crash PostgreSQL under them (SEEDS=100 each)
+	@$(BIN)/python -m tests.faults --seeds $(SEEDS)
+	@$(BIN)/python -m tests.faults --seeds $(SEEDS) --postgres
 
 bench: setup ## measure, beside Prefect from its own environment; prints the table of docs/reference/benchmarks.md
 	@$(BIN)/python -m benchmarks
