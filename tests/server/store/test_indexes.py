@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import Select, select
 
 from headrace.server.store.database import Database
+from headrace.server.store.filters import Matcher, Scope, task_run_order
 from headrace.server.store.tables import began_us, flow_runs, journals, log_chunks, task_runs
+from headrace.wire.filters import TaskRunFilter
 
 from ..journals import JOURNAL, NOW, an_id
 
@@ -75,3 +77,19 @@ def test_a_hot_query_walks_an_index(query: Select[Any], home: Path) -> None:
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
     assert not [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
+
+
+def test_task_runs_that_are_open_are_found_among_the_open_ones(home: Path) -> None:
+    """However the list is ordered: of a million task runs a few are open, and the newest may all have ended."""
+    database = Database.open("", home)
+    wanted = TaskRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
+    where = Matcher("sqlite").task_runs(Scope(task_runs=wanted))
+    query = select(t.id).where(where).order_by(*task_run_order("EXPECTED_START_TIME_DESC")).limit(50)
+    text = query.compile(dialect=database._readers.dialect, compile_kwargs={"literal_binds": True})
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
+    database.close()
+    steps = [str(row[-1]) for row in plan]
+
+    assert [step for step in steps if "ix_task_runs_open" in step]
+    assert not [step for step in steps if "ix_task_runs_expected_start" in step]

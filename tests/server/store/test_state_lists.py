@@ -94,6 +94,7 @@ def test_a_filter_is_split_only_where_its_parts_are_the_whole() -> None:
     assert parts(state=several, name={"any_": ["x"]}, operator="or_") == 0
     assert parts(state={"type": {"not_any_": ["FAILED", "CRASHED"]}}) == 0
     assert parts(state={**several, "name": {"not_any_": ["Lost"]}, "operator": "or_"}) == 0
+    assert parts(state={**several, "name": {}, "operator": "or_"}) == 0
     assert len(state_parts(None)) == 0
 
 
