@@ -43,6 +43,39 @@ def test_the_tables_are_those_of_all_migrations(home: Path) -> None:
     assert len(shape(home / FILE_NAME)) > 30
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.parametrize(("older", "newer"), [("0001", "0002"), ("0002", "0003")])
+def test_the_older_release_goes_on_on_the_newer_tables(tmp_path: Path, older: str, newer: str) -> None:
+    """Servers of both run side by side while they are changed one by one: nothing that was written is refused or gone."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'growing.db'}")
+    columns = []
+    for revision in (older, newer):
+        with engine.begin() as connection:
+            migrations.upgrade(connection, revision)
+            found = inspect(connection)
+            columns.append(
+                {
+                    (table, column["name"]): column
+                    for table in found.get_table_names()
+                    for column in found.get_columns(table)
+                }
+            )
+    engine.dispose()
+    before, after = columns
+
+    assert before.keys() <= after.keys()
+    assert all(str(before[key]["type"]) == str(after[key]["type"]) for key in before)
+    old_tables = {table for table, _ in before}
+    added = [after[key] for key in after.keys() - before.keys() if key[0] in old_tables]
+    assert after.keys() > before.keys()
+    assert [one["name"] for one in added if not one["nullable"] and one["default"] is None] == []
+
+
+def test_every_step_is_compared() -> None:
+    """A new revision belongs into the list above."""
+    assert schema.HEAD == "0003"
+
+
 def test_the_constant_head_is_the_newest_migration() -> None:
     """So that opening an up-to-date database need not ask Alembic."""
     assert migrations.head() == schema.HEAD
