@@ -17,8 +17,6 @@ BUSY_TIMEOUT_MS = 60_000
 WRITERS = 1
 """Connections for writing: there is one writer at a time anyhow, so many writes share its transactions."""
 
-_MMAP_BYTES = 256 * 1024 * 1024
-
 
 def upsert(table: Table) -> Insert:
     """Return an INSERT that can be given ``on_conflict_do_*``."""
@@ -55,7 +53,6 @@ def prepare(connection: Any, *, cache_kib: int) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA cache_size={-cache_kib}")
-    connection.execute(f"PRAGMA mmap_size={_MMAP_BYTES}")
     connection.execute("PRAGMA temp_store=MEMORY")
 
 
