@@ -10,6 +10,7 @@ from . import (
     at_once,
     cancel,
     claims,
+    growth,
     idle,
     import_time,
     ingest,
@@ -48,6 +49,7 @@ ALL = (
     live_run,
     scheduler,
     claims,
+    growth,
 )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from headrace.server.store.database import FILE_NAME
 from headrace.testing.postgres import Cluster
 
@@ -26,6 +28,17 @@ class Place(NamedTuple):
     """The home folder of whoever opens it."""
     url: str | None
     """As the setting ``database_url`` takes it; ``None`` for the file in the home folder."""
+    pid: int | None = None
+    """The first process of PostgreSQL."""
+
+    def processor_s(self) -> float:
+        """Return the processor time that PostgreSQL has taken; 0 for SQLite, which works in the server's process."""
+        if self.pid is None:
+            return 0.0
+        first = psutil.Process(self.pid)
+        return sum(
+            sum(one.cpu_times()[:4]) for one in (first, *first.children())
+        )  # with that of those that ended
 
     def bytes(self, table: str) -> int:
         """Return what is on disk: of PostgreSQL's a table with its indexes, after VACUUM; of SQLite's the whole file."""
@@ -69,10 +82,12 @@ def _file_bytes(path: Path) -> int:
 def new(kind: str) -> Iterator[Place]:
     """Give a new database; PostgreSQL's is in a cluster of its own that waits for the disk as in earnest."""
     with contextlib.ExitStack() as stack:
-        home, url = stack.enter_context(private_home()), None
-        if kind == "PostgreSQL":
-            url = stack.enter_context(Cluster(durable=True)).create("measured")
-        yield Place(kind, home, url)
+        home = stack.enter_context(private_home())
+        if kind == "SQLite":
+            yield Place(kind, home, None)
+        else:
+            cluster = stack.enter_context(Cluster(durable=True))
+            yield Place(kind, home, cluster.create("measured"), cluster.pid)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from headrace.client.journals import HttpJournals
@@ -69,29 +69,20 @@ def _journal(
     return Journal(journal, b"".join(entries.encode(record) + b"\n" for record in records))
 
 
-def send(settings: Settings, api: str, journals: Sequence[Journal]) -> float:
-    """Send journals side by side, each by a supervisor's client; return the seconds until all are held.
+def send(settings: Settings, api: str, journals: Sequence[Journal], *, at_once: int | None = None) -> float:
+    """Send journals, all of them or so many side by side, each by a supervisor's client; return the seconds it took.
 
     Raises:
         RuntimeError: the server did not take one whole.
     """
-    errors: list[BaseException] = []
-
-    def ship(journal: Journal) -> None:
-        try:
-            _send_one(settings, api, journal)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=ship, args=(journal,)) for journal in journals]
     begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(at_once or len(journals)) as threads:
+        sent = [threads.submit(_send_one, settings, api, journal) for journal in journals]
     seconds = time.perf_counter() - begin
-    if errors:
-        raise RuntimeError("A journal was not taken in.") from errors[0]
+    for one in sent:
+        error = one.exception()
+        if error is not None:
+            raise RuntimeError("A journal was not taken in.") from error
     return seconds
 
 

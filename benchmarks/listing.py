@@ -1,15 +1,23 @@
-"""How soon the REST API lists the latest 50 of 1,000,000 flow runs in a certain state."""
+"""How soon the REST API lists and counts flow runs when there are 1,000,000, on each database.
+
+``python -m benchmarks.listing [KIND]`` tells the time of every question.
+"""
 
 from __future__ import annotations
 
-import http.client
-import json
+import argparse
 import random
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
+from itertools import count, islice
+from types import ModuleType
 from typing import Any
+
+from sqlalchemy.engine import Connection
 
 from headrace.model import entries, names, runs
 from headrace.model.ids import IdFactory
@@ -17,87 +25,91 @@ from headrace.server.ingest.made import flow_run_row
 from headrace.server.store import runs as rows
 from headrace.server.store.database import Database
 
-from .measure import Measurement, Row, Samples, median, private_home
+from . import machine, questions
+from .databases import KINDS, Place, new
+from .measure import Measurement, Row, Samples, median
 from .servers import serving
-from .side import Side
+from .side import OURS, Side
 
-RUNS = 1_000_000
-ROW = Row("listing the latest 50 of 1,000,000 flow runs, with a state filter", "ms", 20)
-_BATCH, _REPETITIONS = 20_000, 25
+FEW, RUNS = 10_000, 1_000_000
+LISTS = {
+    kind: Row(f"listing the latest 50 of 1,000,000 flow runs on {kind}, with a state filter", "ms", floor)
+    for kind, floor in (("SQLite", 20), ("PostgreSQL", 30))
+}
+COUNTS = {kind: Row(f"counting 1,000,000 flow runs on {kind} for a dashboard", "ms", 30) for kind in KINDS}
+_BATCH = 20_000
 _APART_US = 2_000_000
 _FLOWS = [f"pipeline-{number}" for number in range(40)]
 
 _ENDS = ("COMPLETED",) * 90 + ("FAILED",) * 6 + ("CRASHED",) * 2 + ("CANCELLED",) + ("RUNNING",)
 """What a hundred runs come to, in some order."""
 
-_STARTS = ("START_TIME_DESC", "EXPECTED_START_TIME_DESC", "ID_DESC")
-_STATES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["FAILED"]}}),
-    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["COMPLETED"]}}),
-    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["FAILED", "CRASHED"]}}),
-    ((*_STARTS, "END_TIME_DESC"), {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}),
-    (_STARTS, {"name": {"any_": ["Failed"]}}),
-    (_STARTS, {"name": {"any_": ["Completed"]}}),
-    (_STARTS, {"name": {"any_": ["Completed", "Failed"]}}),
-)
-QUESTIONS = tuple((sort, state) for sorts, state in _STATES for sort in sorts)
-"""What is asked, rare states and common ones, one and several; the row quotes the slowest.
-
-Not among them: the last ended by *name* of state, which no index serves (0.1 to 1 s); by type it is.
-"""
-
 
 def take(side: Side) -> Samples:
-    """Fill a database through the store's own tables, start a server on it and ask each question in turn."""
-    with private_home() as home:
-        _fill(home)
-        with serving(side, home) as server:
-            found = [_ask(server.port, sort, state) for sort, state in QUESTIONS]
-    if __name__ == "__main__":
-        for (sort, state), values in zip(QUESTIONS, found, strict=True):
-            print(f"{median(values):8.2f} ms  {sort:26} {json.dumps(state)}")
-    return {ROW.title: max(found, key=median)}
+    """Ask the questions of lists and of dashboards on each database; the slowest of each are quoted."""
+    samples: Samples = {}
+    for kind in KINDS:
+        _, many = measure(side, kind)
+        samples[LISTS[kind].title], samples[COUNTS[kind].title] = many
+    return samples
 
 
-def _ask(port: int, sort: str, state: dict[str, Any]) -> list[float]:
-    """Return the milliseconds of one question asked again and again; the first answer is not counted."""
-    body = json.dumps({"flow_runs": {"state": state}, "sort": sort, "limit": 50})
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    values = []
-    try:
-        for _ in range(_REPETITIONS + 1):
-            begin = time.perf_counter()
-            connection.request("POST", "/api/flow_runs/filter", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
-            values.append((time.perf_counter() - begin) * 1e3)
-            if answer.status != 200 or len(json.loads(text)) != 50:
-                raise RuntimeError(f"{body} was answered {answer.status}: {text[:500]!r}")
-    finally:
-        connection.close()
-    return values[1:]
+def measure(side: Side, kind: str) -> list[tuple[list[float], list[float]]]:
+    """Return the times of the slowest list and the slowest count, at 10,000 and at 1,000,000, in milliseconds."""
+    found = []
+    with new(kind) as place:
+        begin_us = time.time_ns() // 1_000 - RUNS * _APART_US
+        for upto in _filled(place, begin_us):
+            place.settle()
+            since_us = begin_us + upto * 9 // 10 * _APART_US
+            since = datetime.fromtimestamp(since_us / 1e6, tz=timezone.utc).isoformat()
+            with (
+                serving(side, place.home, database_url=place.url) as server,
+                closing(questions.Asker(server.port)) as ask,
+            ):
+                slowest = [
+                    max(_times(ask, asked, f"{kind} at {upto:,}"), key=median)
+                    for asked in (questions.lists_of_flow_runs(), questions.counts_of_flow_runs(since))
+                ]
+            found.append((slowest[0], slowest[1]))
+    return found
 
 
-def _fill(home: Path) -> None:
-    print(f"Filling a database with {RUNS:,} flow runs (about two minutes) ...", file=sys.stderr)
-    database = Database.open(None, home, direct=True)
+def _times(ask: questions.Asker, asked: list[questions.Question], where: str) -> Iterator[list[float]]:
+    for question in asked:
+        values = ask.times_ms(question)
+        questions.tell(where, question, values)
+        yield values
+
+
+def _filled(place: Place, begin_us: int) -> Iterator[int]:
+    """Put runs into a database through the store's own tables; stop at 10,000, and when all are in."""
+    made = _rows(begin_us)
+    held = 0
+    for upto in (FEW, RUNS):
+        print(f"Filling {place.kind} with {upto:,} flow runs ...", file=sys.stderr, flush=True)
+        with closing(Database.open(place.url, place.home, direct=True)) as database:
+            flow_ids = database.write(partial(_flow_ids, kind=database.kind, begin_us=begin_us))
+            while held < upto:
+                some = list(islice(made, min(_BATCH, upto - held)))
+                whole = [{**row, "flow_id": flow_ids[row["flow_id"]]} for row in some]
+                database.write(partial(rows.insert_flow_runs, rows=whole))
+                held += len(some)
+        yield upto
+
+
+def _flow_ids(connection: Connection, kind: ModuleType, begin_us: int) -> dict[str, str]:
+    return rows.flow_ids(connection, kind, dict.fromkeys(_FLOWS, begin_us))
+
+
+def _rows(begin_us: int) -> Iterator[dict[str, Any]]:
     rng, ids = random.Random(1), IdFactory()
-    t = time.time_ns() // 1000 - RUNS * _APART_US
-    try:
-        flow_ids = database.write(
-            lambda connection: rows.flow_ids(connection, database.kind, dict.fromkeys(_FLOWS, t))
-        )
-        for first in range(0, RUNS, _BATCH):
-            made = [
-                _row(rng, ids, flow_ids, t + number * _APART_US) for number in range(first, first + _BATCH)
-            ]
-            database.write(partial(rows.insert_flow_runs, rows=made))
-    finally:
-        database.close()
+    for number in count():
+        yield _row(rng, ids, begin_us + number * _APART_US)
 
 
-def _row(rng: random.Random, ids: IdFactory, flow_ids: dict[str, str], t: int) -> dict[str, Any]:
-    """Return the row of one run as ingest makes it: by the fold of its journal."""
+def _row(rng: random.Random, ids: IdFactory, t: int) -> dict[str, Any]:
+    """Return the row of one run as ingest makes it: by the fold of its journal; its ``flow_id`` is the flow's name."""
     journal = runs.Journal(ids.new(t), 1)
     name = rng.choice(_FLOWS)
     entry = entries.FlowRun(ids.new(t), t, name, names.run_name(rng.getrandbits(32)), tags=["nightly"])
@@ -106,12 +118,27 @@ def _row(rng: random.Random, ids: IdFactory, flow_ids: dict[str, str], t: int) -
     end = rng.choice(_ENDS)
     if end != "RUNNING":
         runs.apply(journal, 700, entries.State(entry.run, t + rng.randrange(1_000, 900_000_000), end))
-    return flow_run_row(journal.runs[entry.run], entry, flow_ids[name], journal.id, t)
+    return flow_run_row(journal.runs[entry.run], entry, name, journal.id, t)
 
 
-MEASUREMENT = Measurement([ROW], take)
+MEASUREMENT = Measurement([*LISTS.values(), *COUNTS.values()], take)
+
+
+def main() -> None:
+    """Measure one database or both, and tell every figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="measure only this")
+    chosen = parser.parse_args()
+    for kind in [chosen.kind] if chosen.kind else KINDS:
+        before = machine.load()
+        few, many = measure(OURS, kind)
+        print(
+            f"{kind}, {FEW:,} and {RUNS:,}; load average {before}, then {machine.load()}; {machine.describe()}"
+        )
+        for name, least, most in zip(("lists", "counts"), few, many, strict=True):
+            ratio = median(most) / median(least)
+            print(f"{name:7} {median(least):8.1f} {median(most):8.1f} ms {ratio:6.2f} ×")
+
 
 if __name__ == "__main__":
-    from .table import main
-
-    main(MEASUREMENT)
+    main()
