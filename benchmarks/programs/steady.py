@@ -1,7 +1,11 @@
-"""Work for some three seconds, half of it processor time, on record: ``steady.py PACKAGE FOLDER``; print the seconds."""
+"""Work for some three seconds, half of it processor time, on record: ``steady.py PACKAGE FOLDER``.
+
+Print the seconds that the flow took, and those of each of its pieces.
+"""
 
 import hashlib
 import importlib
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -30,8 +34,10 @@ def steady():
         piece(number)
         logger.info("piece %d is done", number)
         logger.info("on to piece %d", number + 1)
+        times.append(time.perf_counter())
 
 
-began = time.perf_counter()
+times = [time.perf_counter()]
 steady()
-print(time.perf_counter() - began)
+times.append(time.perf_counter())
+print(times[-1] - times[0], *(after - before for before, after in itertools.pairwise(times)))
