@@ -16,5 +16,7 @@ class Bug(str, Enum):
     """The lease is the run's: any attempt's sign of life keeps it, any attempt's silence ends it."""
     CURSOR_BEFORE_COMMIT = "cursor-moved-before-commit"
     """A journal's offset is committed before the records that it stands for."""
+    START_UNCONFIRMED = "start-before-the-claim-is-confirmed"
+    """A worker starts what it was given, though the server may have taken it back meanwhile."""
     REPEATED_WRITE = "retry-of-a-non-idempotent-write"
     """A transaction whose outcome is not known is carried out again as it was worked out the first time."""

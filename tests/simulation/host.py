@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from headrace.model import entries
 from headrace.model.orders import Claim
 from headrace.model.verdict import Ending
 
+from .bugs import Bug
 from .disk import Disk
 from .network import Network, Place
 from .oracle import Oracle
@@ -69,13 +71,36 @@ class Worker(Actor):
         )
 
     def _given(self, claims: list[Claim]) -> None:
-        self._asks = False
+        """Say of what is new that it is begun now, and begin what is still ours."""
         self._failures = 0
-        for claim in claims:
-            if claim.journal not in self._starting and claim.journal not in self._host.known:
-                self._starting[claim.journal] = None
-                self.later(self._host.world.random.uniform(0.02, 0.6), self._start, claim)
-        self.later(0.01, self.ask)
+        new = {
+            claim.journal: claim
+            for claim in claims
+            if claim.journal not in self._starting and claim.journal not in self._host.known
+        }
+        if not new or self._host.bug is Bug.START_UNCONFIRMED:
+            self._confirmed(new, list(new))
+        else:
+            self._host.network.ask(
+                self,
+                self._host.place,
+                partial(self._confirmed, new),
+                self._unheard,
+                "confirm",
+                self.id,
+                tuple(new),
+            )
+
+    def _confirmed(self, new: dict[str, Claim], kept: list[str]) -> None:
+        self._asks = False
+        for journal in kept:
+            self._starting[journal] = None
+            self.later(self._host.world.random.uniform(0.02, 0.6), self._start, new[journal])
+        self.later(0.01 if kept or not new else 1.0, self.ask)
+
+    def _unheard(self) -> None:
+        self._asks = False
+        self.later(1.0, self.ask)
 
     def _refused(self) -> None:
         self._asks = False
@@ -99,9 +124,16 @@ class Host(Actor):
     """One machine."""
 
     def __init__(
-        self, world: World, network: Network, oracle: Oracle, habits: Habits, retries: dict[str, int]
+        self,
+        world: World,
+        network: Network,
+        oracle: Oracle,
+        habits: Habits,
+        retries: dict[str, int],
+        bug: Bug | None,
     ) -> None:
         super().__init__(world)
+        self.bug = bug
         self.network, self.oracle, self.habits = network, oracle, habits
         self.place = Place()
         self.spool: dict[str, Folder] = {}

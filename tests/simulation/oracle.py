@@ -20,6 +20,8 @@ class Attempt:
     """Whether its user code runs."""
     is_lost: bool = False
     """Whether a server ever presumed it lost."""
+    is_taken_back: bool = False
+    """Whether a server gave it up before anybody began it."""
     told: list[tuple[int, str]] = field(default_factory=list)
     """Terminal states that its process wrote: ``(end of the record in the journal, type)``."""
     heard_us: int = 0
@@ -38,6 +40,10 @@ class Truth:
     cancelled_by_limit: bool = False
     dropped: bool = False
 
+    def begun(self) -> list[Attempt]:
+        """Return the attempts that count: those that no server took back before anybody began them."""
+        return [one for one in self.attempts if not one.is_taken_back]
+
 
 class Oracle:
     """Sees everything, decides nothing, and raises a :class:`.Violation` at the moment something is wrong."""
@@ -52,7 +58,15 @@ class Oracle:
         self.planned: dict[str, dict[int, None]] = {}
         """{schedule: the times for which runs were planned}"""
         self.most_at_once: dict[str, int] = {}
-        self.seen = {"lost": 0, "late facts": 0, "crashes": 0, "second attempts": 0, "cancels": 0, "torn": 0}
+        self.seen = {
+            "lost": 0,
+            "late facts": 0,
+            "crashes": 0,
+            "second attempts": 0,
+            "cancels": 0,
+            "torn": 0,
+            "taken back": 0,
+        }
         self._running: dict[str, dict[str, Attempt]] = {}
 
     def created(self, run: str, deployment: str, queue: str, at_us: int, schedule: str | None) -> None:
@@ -85,10 +99,24 @@ class Oracle:
         self.seen["second attempts"] += number > 1
         self.world.note(f"{run[:8]} attempt {number} given")
 
+    def taken_back(self, journal: str) -> None:
+        """A server gives an attempt up that nobody has confirmed."""
+        attempt = self.by_journal[journal]
+        attempt.is_taken_back = True
+        self.seen["taken back"] += 1
+        self.world.note(f"{attempt.run[:8]} attempt {attempt.number} taken back")
+        self.require(
+            attempt.starts == 0, f"attempt {attempt.number} of {attempt.run} was taken back after its start"
+        )
+
     def started(self, journal: str) -> None:
         """A process is started for an attempt."""
         attempt = self.by_journal[journal]
         attempt.starts += 1
+        self.require(
+            not attempt.is_taken_back,
+            f"attempt {attempt.number} of {attempt.run} was started after it was taken back",
+        )
         self.world.note(f"{attempt.run[:8]} attempt {attempt.number} started")
         self.require(attempt.starts == 1, f"attempt {attempt.number} of {attempt.run} was started twice")
 

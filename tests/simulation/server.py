@@ -18,6 +18,7 @@ HOLD_S = 9.5
 RENEW_S = 7.0
 LOOK_S = 2.0
 LONGEST_WAIT_S = 25.0
+UNCONFIRMED_S = 5.0
 
 
 class Server(Actor):
@@ -49,6 +50,7 @@ class Server(Actor):
         self._attends_us: int | None = None
         self._up_since_us = self.now_us
         self._fence: int | None = None
+        self._takes_back = False
         self.later(self.world.random.uniform(0, 0.1), self._look_for_lease)
 
     @property
@@ -143,6 +145,13 @@ class Server(Actor):
         self._parked[worker] = (call, capacity)
         self.attend()
 
+    def _confirm(self, call: Call | None, worker: str, journals: tuple[str, ...]) -> None:
+        kept = self._store.confirm(worker, journals, self.now_us)
+        for journal in kept:
+            self._oracle.heard(journal, self.world.now_us)
+        if call is not None:
+            call.answer(kept)
+
     def attend(self) -> None:
         """Give work to workers that wait, and look again when the next run is due."""
         self._attends_us = None
@@ -210,6 +219,7 @@ class Server(Actor):
         if outage is not None and outage[1] > outage[0]:
             self._store.drop_stale(*outage, self.now_us, self._reach.grace)
         self._watch()
+        self.take_back()
 
     def _plan(self) -> None:
         if self._fence is None:
@@ -219,6 +229,20 @@ class Server(Actor):
             self._fence = None
         else:
             self.later(max(0.05, (again_us - self.now_us) / SECOND), self._plan)
+
+    def take_back(self) -> None:
+        """Take back what nobody has confirmed, if this server turns the loops; look again when something may be."""
+        if self._fence is None:
+            return
+        self._store.take_back(self.now_us - int(UNCONFIRMED_S * SECOND), self.now_us)
+        if self._store.unconfirmed and not self._takes_back:
+            self._takes_back = True
+            oldest_us = min(row.opened_us for row in self._store.unconfirmed.values())
+            self.later(max(0.1, UNCONFIRMED_S + (oldest_us - self.now_us) / SECOND), self._take_back)
+
+    def _take_back(self) -> None:
+        self._takes_back = False
+        self.take_back()
 
     def _watch(self) -> None:
         """Presume lost what has been silent for a lease; then sleep until something could have been."""

@@ -110,10 +110,16 @@ class Simulation:
                 Server(self.world, self.network, self.store, self.oracle, name, LEASE_S, self.reach)
             )
         self.store.on_news = lambda: ring(self.servers, self.world.random.random)
+        self.store.on_given = self._await_word
         habits = self._habits()
         budgets = {id: self._budget(one) for id, one in self.store.deployments.items()}
         count = self.world.random.randint(size.least_hosts, size.hosts)
-        self.hosts = [Host(self.world, self.network, self.oracle, habits, budgets) for _ in range(count)]
+        self.hosts = [Host(self.world, self.network, self.oracle, habits, budgets, bug) for _ in range(count)]
+
+    def _await_word(self) -> None:
+        for server in self.servers:
+            if server.is_up:
+                server.take_back()
 
     # What the seed draws
 
@@ -315,7 +321,7 @@ class Simulation:
         )
         retries = int(self.store.deployments[truth.deployment].policy["retries"])
         self.oracle.require(
-            len(truth.attempts) <= retries + 1, f"run {truth.id} had {len(truth.attempts)} attempts"
+            len(truth.begun()) <= retries + 1, f"run {truth.id} had {len(truth.begun())} attempts"
         )
         self._check_owed(truth, known)
         self._check_join(known.run)
@@ -323,9 +329,9 @@ class Simulation:
     def _earned(self, truth: Truth, newest: int) -> set[str]:
         """Return the types of state that a run may have in the end."""
         asked = {"CANCELLED"} if truth.asked_to_cancel or truth.cancelled_by_limit else set()
-        if not truth.attempts:
+        if not truth.begun():
             return asked
-        last = truth.attempts[-1]
+        last = truth.begun()[-1]
         if newest > last.number:  # another one was planned, and never given to a worker
             return asked
         if last.told and not self._is_destroyed(last):

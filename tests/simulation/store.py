@@ -67,9 +67,10 @@ class Journal:
     attempt: int
     worker: str
     last_seen_us: int
+    opened_us: int
     offset: int = 0
     held: list[bytes] = field(default_factory=list)
-    leased: bool = True
+    leased: bool = False
     closed_us: int | None = None
     presumed: list[str] | None = None
     commands: list[str] = field(default_factory=list)
@@ -105,6 +106,9 @@ class Store:
         """Runs that hold their slots."""
         self.leased: dict[str, Journal] = {}
         """Leased journals that have not ended and of which nothing is presumed."""
+        self.unconfirmed: dict[str, Journal] = {}
+        """Attempts that were given away and that nobody has confirmed."""
+        self.on_given: Callable[[], None] = lambda: None
         self.on_news: Callable[[], None] = lambda: None
         self._oracle = oracle
         self._of_journal: dict[str, dict[str, None]] = {}
@@ -188,9 +192,10 @@ class Store:
             self._oracle.cancelled_by_limit(id)
         return [self._begin(self.runs[id], worker, now_us) for id in found.taken]
 
-    def _enter(self, known: Known, type: str, name: str, now_us: int) -> None:
+    def _enter(self, known: Known, type: str, name: str, now_us: int, attempt: int | None = None) -> None:
         run = known.run
-        claims.enter(run, type, name, now_us, max(1, run.strength.attempt), self.world.new_id(), "", {})
+        attempt = attempt or max(1, run.strength.attempt)
+        claims.enter(run, type, name, now_us, attempt, self.world.new_id(), "", {})
         self._save(known)
 
     def _begin(self, known: Known, worker: str, now_us: int) -> orders.Claim:
@@ -198,11 +203,40 @@ class Store:
         attempt = max(1, run.strength.attempt)
         begun = known._replace(journal=journal)
         self._enter(begun, "PENDING", "Pending", now_us)
-        row = Journal(journal, run.id, attempt, worker, now_us)
-        self.journals[journal] = self.leased[journal] = row
+        row = Journal(journal, run.id, attempt, worker, now_us, now_us)
+        self.journals[journal] = self.unconfirmed[journal] = row
         self._of_worker.setdefault(worker, []).append(journal)
         self._oracle.claimed(run.id, attempt, journal)
+        self.on_given()
         return self._order(begun, journal, attempt)
+
+    def confirm(self, worker: str, wanted: Collection[str], now_us: int) -> list[str]:
+        """Take a worker's word that it begins attempts now; return those that are still its own."""
+        rows = [self.journals[id] for id in wanted]
+        kept = [row for row in rows if row.worker == worker and row.closed_us is None]
+        for row in kept:
+            self._lease(row)
+            row.last_seen_us = now_us
+        return [row.id for row in kept]
+
+    def _lease(self, row: Journal) -> None:
+        self.unconfirmed.pop(row.id, None)
+        row.leased = True
+        if row.presumed is None and row.closed_us is None:
+            self.leased[row.id] = row
+
+    def take_back(self, before_us: int, now_us: int) -> None:
+        """Plan anew what was given away before a time and what nobody has confirmed."""
+        for row in [row for row in self.unconfirmed.values() if row.opened_us < before_us]:
+            del self.unconfirmed[row.id]
+            if row.offset or row.closed_us is not None:
+                continue
+            row.closed_us = now_us
+            known = self.runs[row.run]
+            state = known.run.state
+            if known.journal == row.id and state is not None and state.type == "PENDING":
+                self._oracle.taken_back(row.id)
+                self._enter(known, "SCHEDULED", "Scheduled", now_us, known.run.strength.attempt + 1)
 
     def _order(self, known: Known, journal: str, attempt: int) -> orders.Claim:
         planned = orders.PlannedRun(
@@ -311,6 +345,7 @@ class Store:
         """Note when journals were alive; what was presumed of them is taken back."""
         for id in sorted(seen_us):
             for row in self._sharing_lease(self.journals[id]):
+                self._lease(row)
                 row.last_seen_us = max(row.last_seen_us, seen_us[id])
                 if row.presumed is not None:
                     self._withdraw(row)
