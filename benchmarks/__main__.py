@@ -8,6 +8,7 @@ import sys
 
 from . import (
     at_once,
+    away,
     cancel,
     claims,
     growth,
@@ -47,6 +48,7 @@ ALL = (
     cancel,
     idle,
     live_run,
+    away,
     scheduler,
     claims,
     growth,
