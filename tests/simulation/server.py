@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from headrace.model.ownership import UNCONFIRMED_S
 from headrace.model.planning import Reach
 
 from .bugs import Bug
@@ -18,7 +19,6 @@ HOLD_S = 9.5
 RENEW_S = 7.0
 LOOK_S = 2.0
 LONGEST_WAIT_S = 25.0
-UNCONFIRMED_S = 5.0
 
 
 class Server(Actor):
@@ -234,11 +234,10 @@ class Server(Actor):
         """Take back what nobody has confirmed, if this server turns the loops; look again when something may be."""
         if self._fence is None:
             return
-        self._store.take_back(self.now_us - int(UNCONFIRMED_S * SECOND), self.now_us)
+        self._store.take_back(self.now_us)
         if self._store.unconfirmed and not self._takes_back:
             self._takes_back = True
-            oldest_us = min(row.opened_us for row in self._store.unconfirmed.values())
-            self.later(max(0.1, UNCONFIRMED_S + (oldest_us - self.now_us) / SECOND), self._take_back)
+            self.later(UNCONFIRMED_S, self._take_back)
 
     def _take_back(self) -> None:
         self._takes_back = False

@@ -11,7 +11,7 @@ from headrace.model import orders, runs
 from headrace.model.allocation import Due, Room, allocate
 from headrace.model.attempts import counts_as_crash, tries_used
 from headrace.model.clock import from_datetime, iso, to_datetime
-from headrace.model.ownership import is_silent
+from headrace.model.ownership import is_silent, is_unconfirmed
 from headrace.model.planning import Catchup, Plan, Reach, plan, stale
 from headrace.model.resolve import Rank, StateRow
 from headrace.model.runs import Run
@@ -225,9 +225,12 @@ class Store:
         if row.presumed is None and row.closed_us is None:
             self.leased[row.id] = row
 
-    def take_back(self, before_us: int, now_us: int) -> None:
-        """Plan anew what was given away before a time and what nobody has confirmed."""
-        for row in [row for row in self.unconfirmed.values() if row.opened_us < before_us]:
+    def take_back(self, now_us: int) -> None:
+        """Plan anew what was given away and what nobody has confirmed in time."""
+        silent = [
+            one for one in self.unconfirmed.values() if is_unconfirmed(one.opened_us, one.attempt, now_us)
+        ]
+        for row in silent:
             del self.unconfirmed[row.id]
             if row.offset or row.closed_us is not None:
                 continue

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from headrace.model import entries
-from headrace.server.services.lease_watch import UNCONFIRMED_S, LeaseWatch
+from headrace.model.ownership import UNCONFIRMED_S
+from headrace.server.services.lease_watch import LeaseWatch
 from headrace.server.store.database import Database
 from tests.server.journals import lines, opened
 from tests.server.serving import Api, serving
@@ -67,6 +68,21 @@ def test_an_unconfirmed_claim_is_given_to_another_worker(api: Api, database: Dat
         "Scheduled",
         "Pending",
     ]
+
+
+def test_who_is_given_it_again_has_longer(api: Api, database: Database) -> None:
+    """Or a run could be given and taken back for ever, where the way to its worker is slow."""
+    watching, worker = watch(api, database), str(uuid.uuid4())
+    for attempt in range(1, 10):
+        [given] = claim(api, worker)
+        assert given["attempt"] == attempt
+        patience_s = UNCONFIRMED_S * 2 ** min(attempt - 1, 5)
+        api.clock.pass_s(patience_s - 0.1)
+        watching.tick()
+        assert api.state_of(given["run"]["id"]) == ("PENDING", "Pending")
+        api.clock.pass_s(0.2)
+        watching.tick()
+        assert api.state_of(given["run"]["id"])[0] == "SCHEDULED"
 
 
 def test_a_confirmed_claim_is_its_workers(api: Api, database: Database) -> None:

@@ -18,9 +18,6 @@ from .service import Service
 
 _log = logging.getLogger("headrace.server")
 
-UNCONFIRMED_S = 5.0
-"""How long a worker may take to confirm what it was given."""
-
 _STEP_US = 1_000_000
 """A clock that gains or loses more between two looks, beside one that counts steadily, was set; or the machine slept."""
 
@@ -96,7 +93,7 @@ class LeaseWatch(Service):
 
     def _take_back(self, now_us: int) -> None:
         with self._database.read() as connection:
-            silent = claims.unconfirmed(connection, now_us - int(UNCONFIRMED_S * 1e6))
+            silent = claims.unconfirmed(connection, now_us)
         for journal in silent:
             run = self._database.write(partial(self._take_one_back, journal))
             if run is not None:

@@ -16,6 +16,7 @@ from headrace.model import orders
 from headrace.model.allocation import Allocation, deal
 from headrace.model.attempts import tries_used
 from headrace.model.clock import iso
+from headrace.model.ownership import is_unconfirmed
 from headrace.model.resolve import Rank, StateRow
 from headrace.model.runs import Run, report
 
@@ -156,13 +157,18 @@ _beat = (
 )
 
 
-def unconfirmed(connection: Connection, before_us: int) -> list[str]:
-    """Return the journals of attempts that were given away before a time and that nobody has confirmed.
+def unconfirmed(connection: Connection, now_us: int) -> list[str]:
+    """Return the journals of attempts that nobody has confirmed in the time that there was for it.
 
     Walks ``ix_journals_claimed``.
     """
-    where = (_j.worker_id.is_not(None), _j.offset == 0, _j.closed_us.is_(None), _j.leased.is_(False))
-    return list(connection.execute(select(_j.id).where(*where, _j.opened_us < before_us)).scalars())
+    rows = connection.execute(_unconfirmed).all()
+    return [row.id for row in rows if is_unconfirmed(row.opened_us, row.attempt, now_us)]
+
+
+_unconfirmed = select(_j.id, _j.opened_us, _j.attempt).where(
+    _j.worker_id.is_not(None), _j.offset == 0, _j.closed_us.is_(None), _j.leased.is_(False)
+)
 
 
 def take_back(connection: Connection, journal: str, now_us: int, *, new_id: Callable[[], str]) -> str | None:
