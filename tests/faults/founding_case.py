@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,20 +183,18 @@ def _worked(crew: Crew, servers: list[Server], size: Size, cluster: Cluster) -> 
 
 def _watched(crew: Crew, servers: list[Server], size: Size, cluster: Cluster, office: Office) -> Report:
     told = crew.folder / "told"
-    planned: dict[str, list[str]] = {}
-    begun = time.monotonic()
-    for number, queue in enumerate(QUEUES):
-        place = {"work_queue_name": queue}
-        deployment = crew.deploy(FLOW, fields=place)
-        planned[queue] = [
-            crew.post(
-                f"/deployments/{deployment.id}/create_flow_run",
-                {"parameters": {"path": str(told), "queue": queue, "seconds": seconds}},
-            )["id"]
-            for seconds in _seconds(size, number)
-        ]
     for number, queue in enumerate(_queues_of(size)):
         crew.hire("-q", queue, name=f"w{number}", HEADRACE_API_URL=servers[number % 2].url)
+    deployments = {queue: crew.deploy(FLOW, fields={"work_queue_name": queue}) for queue in QUEUES}
+    planned: dict[str, list[str]] = {queue: [] for queue in QUEUES}
+    begun = time.monotonic()
+    # In turn, and to workers that are all there: else one queue is over before the other has begun.
+    for lives in zip_longest(*(_seconds(size, number) for number, _ in enumerate(QUEUES))):
+        for queue, seconds in zip(QUEUES, lives, strict=True):
+            if seconds is not None:
+                given = {"path": str(told), "queue": queue, "seconds": seconds}
+                path = f"/deployments/{deployments[queue].id}/create_flow_run"
+                planned[queue].append(crew.post(path, {"parameters": given})["id"])
     wanted = sum(map(len, planned.values()))
     wait_until(lambda: office.completed() == wanted, [], within=size.within_s, told=crew.told)
     log = (cluster.folder / "log").read_text(errors="replace")
