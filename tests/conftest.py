@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from headrace.testing.postgres import Cluster, PostgresUnavailable
+from headrace.testing.postgres import Cluster
+
+from . import clusters
 
 # A busy machine is slow now and then: a deadline for each example would fail at random.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,12 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """A PostgreSQL of this session's own; tests that need one are skipped, with the reason, where none can be."""
-    try:
-        cluster = Cluster().start()
-    except PostgresUnavailable as error:
-        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
-    yield cluster
-    cluster.close()
+    with clusters.started() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,14 @@ import gc
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
-from .journal.spool import Folder, Lock, Spool, try_lock
+from .journal.spool import Folder, Spool, take_lock
 from .ports import RoamingPort
 from .settings import load
+
+_LOOK_S = 0.5
+"""How long somebody who only looks whether a journal has a supervisor may hold its lock on a busy machine."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     pidfd = int(arguments[arguments.index("--pidfd") + 1]) if "--pidfd" in arguments else None
     _stand_apart(detach="--detach" in arguments, keep=pidfd)
     folder = Folder(Path(arguments[0]))
-    lock = _take(folder)
+    lock = take_lock(folder, _LOOK_S)
     if lock is None:
         return  # another companion has it: it was started twice
     from .supervisor.log import Log
@@ -59,16 +61,6 @@ def _recover() -> None:
         Spool(settings.home_path).prune(settings.journals_keep)
     finally:
         port.close()
-
-
-def _take(folder: Folder) -> Lock | None:
-    """Take a journal's lock; whoever only looks whether it is held has it for some microseconds."""
-    for _ in range(10):
-        lock = try_lock(folder)
-        if lock is not None or not folder.path.exists():
-            return lock
-        time.sleep(0.02)
-    return None
 
 
 def _stand_apart(*, detach: bool, keep: int | None) -> None:

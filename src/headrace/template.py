@@ -19,7 +19,7 @@ from . import flow_process
 from .engine import async_driver, driver  # noqa: F401  # what every run needs: shared by all of them
 from .engine.runners import threads  # noqa: F401
 from .journal.console import Console
-from .journal.spool import Folder, try_lock
+from .journal.spool import Folder, take_lock
 from .journal.writer import is_full
 from .model.orders import Order, Started, encode_started
 from .ports import RoamingPort, preload
@@ -30,6 +30,9 @@ from .supervisor.parent import Child
 
 LARGEST = 4096
 """Bytes of one message: the path of a folder."""
+
+_LOOK_S = 5.0
+"""How long those who look for journals without a supervisor may be in the way of a new run's own on a busy machine."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -83,9 +86,10 @@ def _supervise(folder: Folder, control: socket.socket) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)  # it ends when its run has
-        order, lock = folder.order(), try_lock(folder)
+        order, lock = folder.order(), take_lock(folder, _LOOK_S)
         if order is None or lock is None:
-            control.send(encode_started(Started(folder.id, error="its folder is taken or holds no order")))
+            what = "holds no order" if order is None else f"has had another supervisor for {_LOOK_S:g} s"
+            control.send(encode_started(Started(folder.id, error=f"its folder {what}")))
             return
         folder.adopt()
         child = _start(folder, order)
@@ -99,9 +103,12 @@ def _supervise(folder: Folder, control: socket.socket) -> None:
         code = 0
     except BaseException as error:  # noqa: BLE001  # the last edge of this process
         with contextlib.suppress(OSError):
+            Log(folder)(
+                f"ended by {type(error).__name__}: {error}"
+            )  # first: the worker may delete the folder
+        with contextlib.suppress(OSError):
             if control.fileno() != -1:  # the worker has not been told: it waits
                 control.send(encode_started(_not_started(folder, error)))
-            Log(folder)(f"ended by {type(error).__name__}: {error}")
     finally:
         os._exit(code)
 

@@ -11,7 +11,8 @@ import pytest
 from headrace.errors import ServerUnavailable, SettingError
 from headrace.server.store import postgres
 from headrace.server.store.database import Database
-from headrace.testing.postgres import Cluster, PostgresUnavailable
+from headrace.testing.postgres import Cluster
+from tests import clusters
 
 from .packages import need
 from .pgbouncer import PgBouncer
@@ -23,11 +24,8 @@ pytestmark = pytest.mark.timeout(300)  # installing takes half a minute
 @pytest.fixture(scope="module")
 def own_cluster() -> Iterator[Cluster]:
     """A PostgreSQL that these tests may crash."""
-    try:
-        with Cluster() as cluster:
-            yield cluster
-    except PostgresUnavailable as error:
-        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+    with clusters.started() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

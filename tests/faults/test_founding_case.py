@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.postgres import Cluster, PostgresUnavailable
+from headrace.testing.postgres import Cluster
+from tests import clusters
 
-from .founding_case import Report, Size, by_processes, by_protocol, loud_cluster
+from .founding_case import LOUD, Report, Size, by_processes, by_protocol
 from .protocol import Life
 
 
 @pytest.fixture(scope="module")
 def loud() -> Iterator[Cluster]:
     """A PostgreSQL whose log tells of deadlocks and of waits."""
-    try:
-        with loud_cluster() as cluster:
-            yield cluster
-    except PostgresUnavailable as error:
-        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+    with clusters.started(lambda: Cluster(options=LOUD)) as cluster:
+        yield cluster
 
 
 @pytest.mark.timeout(400)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.testing.postgres import Cluster, PostgresUnavailable
+from headrace.testing.postgres import Cluster
+from tests import clusters
 
 from .storm import Storm
 
@@ -15,11 +16,8 @@ from .storm import Storm
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """A PostgreSQL that a test may crash: other tests have another one."""
-    try:
-        with Cluster() as cluster:
-            yield cluster
-    except PostgresUnavailable as error:
-        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+    with clusters.started() as cluster:
+        yield cluster
 
 
 @pytest.mark.timeout(240)

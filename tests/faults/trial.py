@@ -195,8 +195,11 @@ class Trial:
         for run in self.planned:
             record = self.records.get(run.number) or self.crew.flow_run(self.id_of(run)) or {}
             states = [state["name"] for state in record.get("state_history", [])]
+            said = (record.get("state") or {}).get("message")
             last = self.diary(run)[-1:]
-            lines.append(f"run {run.number} ({run.end}, {self.id_of(run)}): {states}, last written {last}")
+            lines.append(
+                f"run {run.number} ({run.end}, {self.id_of(run)}): {states}, {said!r}, last written {last}"
+            )
         for folder in self.crew.spool.folders():
             log = folder.path / "supervisor.log"
             lines.append(f"--- in the spool {folder.path}: {log.read_text() if log.exists() else ''}")

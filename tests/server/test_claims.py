@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from headrace.testing.postgres import Cluster, PostgresUnavailable
+from headrace.testing.postgres import Cluster
+from tests import clusters
 from tests.faults.protocol import Office, Worker, most_at_once, wait_until
 from tests.verdicts.server import Server
 
@@ -25,11 +26,8 @@ LEASE_S = 600.0
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """A PostgreSQL that this test may restart."""
-    try:
-        with Cluster() as cluster:
-            yield cluster
-    except PostgresUnavailable as error:
-        pytest.skip(f"NOT TESTED ON POSTGRESQL: {error}")
+    with clusters.started() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.model import entries
 
-from .crew import Crew, Run
+from .crew import Crew, Deployment, Run
 from .house import Json, Process, evidence_of, history_of, state_of, until
 from .server import Server
 
@@ -495,13 +495,19 @@ def test_row_38_killed_on_a_full_disk(small_disk: Crew) -> None:
     until(lambda: small_disk.spool.folders() == [], "the journal to be shipped", told=run.told)
 
 
-def test_row_38_the_next_run_on_a_full_disk(small_disk: Crew) -> None:
-    """A run that comes while the disk is full waits unbegun; its worker takes no others, says why, and goes on."""
-    crew = small_disk
+def _fill_and_run_again(crew: Crew) -> tuple[Deployment, Run]:
+    """Fill the disk by a run; return its deployment and the next one, which waits."""
     deployment = crew.deploy(FILLS, stream_output=False)
     crew.run(deployment, done=str(crew.folder / "done")).end(within=2.0)
     second = crew.run(deployment, done=str(crew.folder / "second"))
     crew.worker.until_said("cannot be started now")
+    return deployment, second
+
+
+def test_row_38_the_next_run_on_a_full_disk(small_disk: Crew) -> None:
+    """A run that comes while the disk is full waits unbegun; its worker takes no others, says why, and goes on."""
+    crew = small_disk
+    deployment, second = _fill_and_run_again(crew)
     third = crew.run(deployment, done=str(crew.folder / "third"))
     assert state_of(second.record()) == ("PENDING", "Pending")
     (crew.home / "filler").unlink()
@@ -517,10 +523,7 @@ def test_row_38_the_next_run_on_a_full_disk(small_disk: Crew) -> None:
 def test_row_38_the_run_that_waited_for_the_disk_is_taken_away(small_disk: Crew) -> None:
     """A worker whose disk was full takes runs again when there is room, though the one it could not start is gone."""
     crew = small_disk
-    deployment = crew.deploy(FILLS, stream_output=False)
-    crew.run(deployment, done=str(crew.folder / "done")).end(within=2.0)
-    second = crew.run(deployment, done=str(crew.folder / "second"))
-    crew.worker.until_said("cannot be started now")
+    deployment, second = _fill_and_run_again(crew)
     crew.post(f"/flow_runs/{second.id}/set_state", {"state": {"type": "CANCELLING"}})
     second.until(lambda one: one["state_type"] == "CANCELLED", "its cancellation")
     (crew.home / "filler").unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from headrace.client.connection import Connection
 from headrace.journal.reader import iterate
+from headrace.journal.spool import Spool, try_lock
 from headrace.model import entries
 from headrace.settings import load
 from headrace.testing.launchers import Bench, LauncherSuite, Started
@@ -53,3 +55,15 @@ def destroy(run: Started) -> None:
 
 class TestProcessLauncher(LauncherSuite):
     """Runs as processes of this machine."""
+
+    def test_who_looks_for_a_supervisor_is_not_in_the_way_of_one(self, bench: Bench, tmp_path: Path) -> None:
+        """Workers and companions look at every journal of a host: a run whose lock one of them has begins all the same."""
+        [order] = bench.orders(bench.deploy("print('begun')"))
+        folder = Spool(tmp_path).create(order.claim.journal)
+        folder.write_order(order)
+        lock = try_lock(folder)
+        assert lock is not None
+        threading.Timer(0.3, lock.release).start()
+        run = Started(bench, order, folder, bench.launcher.start(order, folder))
+
+        assert run.state()[0] == "COMPLETED"

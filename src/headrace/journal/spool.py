@@ -258,6 +258,18 @@ def try_lock(folder: Folder) -> Lock | None:
     return Lock(fd)
 
 
+def take_lock(folder: Folder, seconds: float) -> Lock | None:
+    """Take a journal's ownership, also from those who only look whether somebody has it.
+
+    They hold it for microseconds, on a busy machine for longer; whoever has it after ``seconds`` is a supervisor:
+    then ``None`` is returned, as for a journal that is gone.
+    """
+    until = time.monotonic() + seconds
+    while (lock := try_lock(folder)) is None and folder.path.exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    return lock
+
+
 def is_supervised(folder: Folder) -> bool:
     """Say whether a living supervisor holds the journal (a few microseconds)."""
     lock = try_lock(folder)

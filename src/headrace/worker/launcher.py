@@ -17,8 +17,6 @@ from ..model.orders import Order
 class NotNow(LaunchError):
     """Nothing was started and nothing told of the run, and what stood in the way may pass: the disk is full."""
 
-    code = "launch"
-
 
 class Gone(NamedTuple):
     """The end of what carried a run out."""

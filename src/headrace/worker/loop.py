@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from ..errors import HeadraceError, LaunchError, ServerUnavailable
 from ..journal.reader import iterate
-from ..journal.spool import Folder, Lock, Spool, is_alive, owner_of, try_lock
+from ..journal.spool import Folder, Spool, is_alive, owner_of, take_lock, try_lock
 from ..model import entries
 from ..model.orders import Claim, Claims, Order
 from ..model.states import DEFAULT_NAME
@@ -296,7 +296,7 @@ class Worker:
         return True
 
     def _report_stillborn(self, claim: Claim, order: Order, folder: Folder, error: LaunchError) -> None:
-        lock = _lock(folder)
+        lock = take_lock(folder, _STATE_S)  # its supervisor may be about to end
         if lock is not None:  # else its supervisor is there after all, and tells the rest
             with contextlib.suppress(OSError):
                 if owner_of(folder) is None:
@@ -374,14 +374,6 @@ def _end_of(spool: Spool, live: Live) -> tuple[str | None, str | None]:
             if last is not None and (last.type != "RUNNING" and last.type != "PENDING"):
                 return last.name or DEFAULT_NAME[last.type], name
     return None, name
-
-
-def _lock(folder: Folder) -> Lock | None:
-    """Take the lock of a journal whose supervisor may be about to end; ``None`` when it does not."""
-    until = time.monotonic() + _STATE_S
-    while (lock := try_lock(folder)) is None and time.monotonic() < until:
-        time.sleep(0.02)
-    return lock
 
 
 def _is_left_behind(folder: Folder) -> bool:

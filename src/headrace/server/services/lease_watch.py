@@ -44,7 +44,8 @@ class LeaseWatch(Service):
     ) -> None:
         """``now_us`` tells microseconds since 1970; ``flush`` writes signs of life that are only in memory.
 
-        ``steady_us`` counts microseconds whatever becomes of the wall clock. ``held`` says whether this server is the one that watches; two would only do the same work twice.
+        ``steady_us`` counts microseconds whatever becomes of the wall clock. ``held`` says whether this server is the
+        one that watches; two would only do the same work twice.
         """
         super().__init__()
         self.every_s = min(2.0, lease_s / 4)
