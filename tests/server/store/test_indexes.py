@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from headrace.server.store.database import Database
 from headrace.server.store.filters import Matcher, Scope, task_run_order
@@ -92,4 +92,23 @@ def test_task_runs_that_are_open_are_found_among_the_open_ones(home: Path) -> No
     steps = [str(row[-1]) for row in plan]
 
     assert [step for step in steps if "ix_task_runs_open" in step]
+    assert not [step for step in steps if "ix_task_runs_expected_start" in step]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_task_runs_that_did_not_complete_are_found_among_those(home: Path, counted: bool) -> None:
+    """Of a million task runs a few have failed; neither their list nor their count walks the others."""
+    database = Database.open("", home)
+    wanted = TaskRunFilter.model_validate({"state": {"type": {"any_": ["FAILED", "CRASHED"]}}})
+    where = Matcher("sqlite").task_runs(Scope(task_runs=wanted))
+    newest = select(t.id).where(where).order_by(*task_run_order("EXPECTED_START_TIME_DESC")).limit(50)
+    query = select(func.count()).select_from(task_runs).where(where) if counted else newest
+    text = query.compile(dialect=database._readers.dialect, compile_kwargs={"render_postcompile": True})
+    values = tuple(text.construct_params()[name] for name in text.positiontup or ())
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+    database.close()
+    steps = [str(row[-1]) for row in plan]
+
+    assert [step for step in steps if "ix_task_runs_rare" in step], steps
     assert not [step for step in steps if "ix_task_runs_expected_start" in step]

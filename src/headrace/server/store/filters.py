@@ -32,7 +32,17 @@ from headrace.model.states import TERMINAL, StateType
 from headrace.wire import filters as wire
 
 from .readiness import HEARTBEAT_S, MISSED_HEARTBEATS
-from .tables import began_us, deployments, flow_runs, flows, task_runs, work_pools, work_queues, workers
+from .tables import (
+    began_us,
+    deployments,
+    flow_runs,
+    flows,
+    rare_task_runs,
+    task_runs,
+    work_pools,
+    work_queues,
+    workers,
+)
 
 Where = ColumnElement[bool]
 Order = tuple[ColumnElement[Any] | UnaryExpression[Any], ...]
@@ -318,6 +328,8 @@ def _task_state(columns: tuple[ColumnElement[Any], ColumnElement[Any]], f: Any) 
         # because SQLite prefers to walk all of them in the order that is asked for.
         open_ = task_runs.alias("open_task_runs")
         return found & task_runs.c.id.in_(select(open_.c.id).where(open_.c.end_us.is_(None)))
+    if types and StateType.COMPLETED not in types:
+        return found & rare_task_runs  # this says no more either, but lets `ix_task_runs_rare` serve
     return found
 
 

@@ -17,7 +17,7 @@ from headrace.errors import SettingError
 
 from .tables import metadata
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration in ``migrations/versions``; a test holds the two equal."""
 
 UNFINISHED = "+copy"

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     false,
     func,
+    literal_column,
 )
 
 from .columns import Id, Json, Moment
@@ -340,6 +341,10 @@ began_us = func.coalesce(flow_runs.c.start_us, flow_runs.c.expected_start_us)
 """When a flow run began or is to begin: what START_TIME sorts by. Write it so and the index serves."""
 
 
+rare_task_runs = task_runs.c.state_type != literal_column("'COMPLETED'")
+"""Task runs that are not Completed, in the one form by which both databases know that ``ix_task_runs_rare`` serves."""
+
+
 def _partial(
     name: str, *columns: ColumnElement[Any], where: ColumnElement[bool], unique: bool = False
 ) -> None:
@@ -385,8 +390,8 @@ _partial(
 _partial("ix_flow_runs_open", _r.journal_id, where=_r.end_us.is_(None))
 
 _t = task_runs.c
-# The task runs of a flow run, oldest first.
-Index("ix_task_runs_flow_run", _t.flow_run_id, _t.id)
+# The task runs of a flow run. Without their ids: then PostgreSQL keeps each flow run's once, 60 bytes a task run less.
+Index("ix_task_runs_flow_run", _t.flow_run_id)
 # EXPECTED_START_TIME_DESC over all flow runs: `task-run ls`.
 Index("ix_task_runs_expected_start", _t.expected_start_us)
 # Create-or-fetch by a client that has no journal; the ids of a journal's task runs are unique by themselves.
@@ -400,6 +405,8 @@ _partial(
 )
 # Open runs of a journal: what a lapsed lease presumes lost, and `task-run ls --state running`.
 _partial("ix_task_runs_open", _t.journal_id, where=_t.end_us.is_(None))
+# What went otherwise than well: lists and counts of states that are rare. See `store/filters.py`.
+_partial("ix_task_runs_rare", _t.state_type, _t.expected_start_us, where=rare_task_runs)
 
 # The lease watch: journals whose lease may lapse.
 _partial(
