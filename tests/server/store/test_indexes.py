@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Select, func, select
+from sqlalchemy.engine import Connection
 
 from headrace.server.store.database import Database
 from headrace.server.store.filters import Matcher, Scope, task_run_order
 from headrace.server.store.tables import began_us, flow_runs, journals, log_chunks, task_runs
-from headrace.wire.filters import TaskRunFilter
+from headrace.wire.filters import FlowRunFilter, TaskRunFilter
 
 from ..journals import JOURNAL, NOW, an_id
 
@@ -64,16 +65,9 @@ HOT: dict[str, Select[Any]] = {
 def test_a_hot_query_walks_an_index(query: Select[Any], home: Path) -> None:
     """SQLite's own plan says so; no table is read from one end to the other, and nothing is sorted."""
     database = Database.open("", home)
-    text = query.limit(50).compile(dialect=database._readers.dialect, compile_kwargs={"literal_binds": False})
-    processed = text.construct_params()
-    values = tuple(
-        text._bind_processors[n](processed[n]) if n in text._bind_processors else processed[n]
-        for n in text.positiontup or ()
-    )
     with database.read() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+        steps = _plan(connection, query.limit(50))
     database.close()
-    steps = [str(row[-1]) for row in plan]
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
     assert not [step for step in steps if step.startswith("SCAN") and "INDEX" not in step]
@@ -85,11 +79,9 @@ def test_task_runs_that_are_open_are_found_among_the_open_ones(home: Path) -> No
     wanted = TaskRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
     where = Matcher("sqlite").task_runs(Scope(task_runs=wanted))
     query = select(t.id).where(where).order_by(*task_run_order("EXPECTED_START_TIME_DESC")).limit(50)
-    text = query.compile(dialect=database._readers.dialect, compile_kwargs={"literal_binds": True})
     with database.read() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
+        steps = _plan(connection, query)
     database.close()
-    steps = [str(row[-1]) for row in plan]
 
     assert [step for step in steps if "ix_task_runs_open" in step]
     assert not [step for step in steps if "ix_task_runs_expected_start" in step]
@@ -103,12 +95,34 @@ def test_task_runs_that_did_not_complete_are_found_among_those(home: Path, count
     where = Matcher("sqlite").task_runs(Scope(task_runs=wanted))
     newest = select(t.id).where(where).order_by(*task_run_order("EXPECTED_START_TIME_DESC")).limit(50)
     query = select(func.count()).select_from(task_runs).where(where) if counted else newest
-    text = query.compile(dialect=database._readers.dialect, compile_kwargs={"render_postcompile": True})
-    values = tuple(text.construct_params()[name] for name in text.positiontup or ())
     with database.read() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+        steps = _plan(connection, query)
     database.close()
-    steps = [str(row[-1]) for row in plan]
 
-    assert [step for step in steps if "ix_task_runs_rare" in step], steps
+    assert [step for step in steps if "ix_task_runs_rare" in step]
     assert not [step for step in steps if "ix_task_runs_expected_start" in step]
+
+
+def test_what_failed_in_a_flow_run_is_found_among_its_own(home: Path) -> None:
+    """Not among all that failed: of those there may be many more."""
+    database = Database.open("", home)
+    wanted = TaskRunFilter.model_validate({"state": {"type": {"any_": ["FAILED"]}}})
+    of_run = FlowRunFilter.model_validate({"id": {"any_": [an_id(1)]}})
+    where = Matcher("sqlite").task_runs(Scope(task_runs=wanted, flow_runs=of_run))
+    with database.read() as connection:
+        steps = _plan(connection, select(func.count()).select_from(task_runs).where(where))
+    database.close()
+
+    assert [step for step in steps if "ix_task_runs_flow_run" in step]
+    assert not [step for step in steps if "ix_task_runs_rare" in step]
+
+
+def _plan(connection: Connection, query: Select[Any]) -> list[str]:
+    text = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+    given = text.construct_params()
+    values = tuple(
+        text._bind_processors[name](given[name]) if name in text._bind_processors else given[name]
+        for name in text.positiontup or ()
+    )
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+    return [str(row[-1]) for row in plan]

@@ -5,7 +5,7 @@ Each function works within one transaction of its caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ from headrace.model.clock import iso
 from headrace.model.resolve import HISTORY_LIMIT, Rank, StateRow, merge_history, strength_of
 from headrace.model.runs import Run, report
 from headrace.model.states import TERMINAL
-from headrace.server.store import flow_runs, history, inputs, journals, rooms, run_json, task_runs
+from headrace.server.store import flow_runs, history, inputs, journals, rooms, run_json, runs, task_runs
 from headrace.server.store.rooms import Rooms
 
 from .bookkeeping import Times, enter
@@ -77,6 +77,41 @@ def propose_flow_run(
 
 
 _BEGIN = frozenset(("PENDING", "RUNNING"))
+
+
+class Replanned(NamedTuple):
+    """A flow run that waits in another way now."""
+
+    id: str
+    before: StateRow
+
+
+def replan_flow_runs(
+    connection: Connection,
+    ids: Sequence[str],
+    proposal_of: Callable[[Row, StateRow], Proposal | None],
+    *,
+    now_us: int,
+    new_id: NewId,
+) -> list[Replanned]:
+    """Propose a planned state (SCHEDULED) for each of many flow runs that wait, and write all that came of it at once.
+
+    A run that somebody is writing at this moment does not wait: it is left out.
+    """
+    done: list[Replanned] = []
+    changed: list[runs.Known] = []
+    for row in flow_runs.lock_all(connection, ids):
+        run = history.run_of(row, is_flow=True)
+        before = run.state
+        proposal = proposal_of(row, before) if before is not None else None
+        answer = decide(flow_facts(row, before), proposal, now_us) if proposal is not None else None
+        if before is None or answer is None or answer.state is None:
+            continue
+        _enter(row, run, state_row(answer, run, now_us, new_id()), resuming=False)
+        changed.append(runs.Known(run, row["journal_id"], row["parent_task_run_id"]))
+        done.append(Replanned(run.id, before))
+    runs.save_states(connection, changed, now_us)
+    return done
 
 
 def resume_flow_run(
@@ -329,16 +364,21 @@ def state_row(answer: Answer, run: Run, now_us: int, id: str) -> StateRow:
 
 def _columns(row: Row, run: Run, state: StateRow, *, resuming: bool) -> Json:
     """Let the run enter ``state``, and return its state columns."""
-    journal = row["journal_id"]
-    scheduled = time_of((state.details or {}).get("scheduled_time"))
-    if journal is not None:
-        report(run, state)
-    else:
-        _take(row, run, state, scheduled, resuming)
-    columns = (history.flow_state_columns if run.is_flow else history.state_columns)(run, journal)
+    scheduled = _enter(row, run, state, resuming=resuming)
+    columns = (history.flow_state_columns if run.is_flow else history.state_columns)(run, row["journal_id"])
     if row["expected_start_us"] is None:
         columns["expected_start_us"] = scheduled if scheduled is not None else state.t
     return columns
+
+
+def _enter(row: Row, run: Run, state: StateRow, *, resuming: bool) -> int | None:
+    """Let the run enter ``state``; return for when that plans it, if it does."""
+    scheduled = time_of((state.details or {}).get("scheduled_time"))
+    if row["journal_id"] is not None:
+        report(run, state)
+    else:
+        _take(row, run, state, scheduled, resuming)
+    return scheduled
 
 
 def _take(row: Row, run: Run, state: StateRow, scheduled: int | None, resuming: bool) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from headrace.model.clock import iso
 from headrace.model.ids import IdFactory
-from headrace.server.orchestration.proposals import propose_flow_run
+from headrace.model.resolve import StateRow
+from headrace.server.orchestration.proposals import propose_flow_run, replan_flow_runs
 from headrace.server.orchestration.rules import Proposal, time_of
-from headrace.server.store import flow_runs, lateness, locks
+from headrace.server.store import flow_runs, lateness, locks, run_json
 from headrace.server.store.database import Database
 from headrace.server.store.lateness import Paused, Unbegun
 from headrace.server.store.tables import flow_runs as flow_run_rows
@@ -77,7 +79,7 @@ class Lateness(Service):
             before_us = self._now_us() - self._late_after_us
             with self._database.read() as connection:
                 found = lateness.overdue(connection, before_us, _AT_ONCE)
-            moved = self._move(found, _late) if found else 0
+            moved = self._replan(found) if found else 0
             if moved < _AT_ONCE:  # all of them, or some that somebody took meanwhile
                 return
 
@@ -101,6 +103,19 @@ class Lateness(Service):
         known = {run.id: run for run in taken}
         for start in range(0, len(over), _AT_ONCE):
             self._move(over[start : start + _AT_ONCE], lambda run, now_us: _never_begun(run, known, now_us))
+
+    def _replan(self, ids: list[str]) -> int:
+        """Mark runs as Late, in one transaction; return how many are now."""
+        moved = self._lease.write(lambda connection: self._late(connection, ids))
+        for run, before in moved:
+            self._publish(run, before)
+        return len(moved)
+
+    def _late(self, connection: Connection, ids: list[str]) -> list[tuple[Json, Json | None]]:
+        now_us = self._now_us()
+        done = replan_flow_runs(connection, ids, _late, now_us=now_us, new_id=lambda: self._new_id(now_us))
+        after = flow_runs.in_order(connection, [one.id for one in done], now_us)
+        return [(run, run_json.state(one.before)) for run, one in zip(after, done, strict=True)]
 
     def _move(self, ids: list[str], proposal_of: Ask) -> int:
         """Propose a state for each run, in one transaction; return how many have entered it."""
@@ -127,10 +142,10 @@ class Lateness(Service):
         return moved
 
 
-def _late(run: Json, _now_us: int) -> Proposal | None:
-    if (run["state_type"], run["state_name"]) != ("SCHEDULED", "Scheduled"):
+def _late(row: Mapping[str, Any], state: StateRow) -> Proposal | None:
+    if (state.type, row["state_name"]) != ("SCHEDULED", "Scheduled"):
         return None
-    when = run["state"]["state_details"]["scheduled_time"] or run["next_scheduled_start_time"]
+    when = (state.details or {}).get("scheduled_time") or iso(row["next_scheduled_us"])
     return Proposal("SCHEDULED", "Late", details={"scheduled_time": when})
 
 

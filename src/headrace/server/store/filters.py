@@ -95,6 +95,8 @@ class Matcher:
         runs = self._flow_run_parts(scope)
         if runs:
             parts.append(task_runs.c.flow_run_id.in_(select(flow_runs.c.id).where(and_(*runs))))
+        elif _wants_rare(scope.task_runs):
+            parts.append(rare_task_runs)  # it says no more, but lets `ix_task_runs_rare` serve
         return and_(true(), *parts)
 
     def deployments(self, scope: Scope) -> Where:
@@ -328,9 +330,18 @@ def _task_state(columns: tuple[ColumnElement[Any], ColumnElement[Any]], f: Any) 
         # because SQLite prefers to walk all of them in the order that is asked for.
         open_ = task_runs.alias("open_task_runs")
         return found & task_runs.c.id.in_(select(open_.c.id).where(open_.c.end_us.is_(None)))
-    if types and StateType.COMPLETED not in types:
-        return found & rare_task_runs  # this says no more either, but lets `ix_task_runs_rare` serve
     return found
+
+
+def _wants_rare(f: wire.TaskRunFilter | None) -> bool:
+    """Say whether nothing narrows the task runs as much as that they did not complete."""
+    if f is None or f.operator is not wire.Operator.and_ or f.id is not None or f.flow_run_id is not None:
+        return False
+    state = f.state
+    if state is None or state.type is None or state.operator is not wire.Operator.and_:
+        return False
+    types = set(_values(state.type.any_ or ()))
+    return "COMPLETED" not in types and not TERMINAL.isdisjoint(types)  # for those that are open see above
 
 
 def _created_by(column: Column[Any], f: wire.FlowRunFilterCreatedBy) -> Where:

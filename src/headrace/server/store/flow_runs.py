@@ -97,6 +97,12 @@ def get(connection: Connection, id: str, now_us: int, *, history: bool = False) 
     return {**found, "state_history": run_json.history_json(row)} if history else found
 
 
+def lock_all(connection: Connection, ids: Sequence[str]) -> Sequence[Row]:
+    """Return the rows of flow runs, by id, and keep others from writing them; those that others write now are left out."""
+    statement = select(flow_runs).where(_c.id.in_(ids)).order_by(_c.id)
+    return cast("Sequence[Row]", connection.execute(locks.held(statement, skip_locked=True)).mappings().all())
+
+
 def has_ended(connection: Connection, id: str) -> bool:
     """Say whether there is such a flow run, and it has ended."""
     return connection.execute(select(_c.id).where(_c.id == id, _c.end_us.is_not(None))).first() is not None

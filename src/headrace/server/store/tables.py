@@ -405,8 +405,8 @@ _partial(
 )
 # Open runs of a journal: what a lapsed lease presumes lost, and `task-run ls --state running`.
 _partial("ix_task_runs_open", _t.journal_id, where=_t.end_us.is_(None))
-# What went otherwise than well: lists and counts of states that are rare. See `store/filters.py`.
-_partial("ix_task_runs_rare", _t.state_type, _t.expected_start_us, where=rare_task_runs)
+# What went otherwise than well: lists and counts of states that are rare, also of those begun since. See `store/filters.py`.
+_partial("ix_task_runs_rare", _t.state_type, _t.expected_start_us, _t.start_us, where=rare_task_runs)
 
 # The lease watch: journals whose lease may lapse.
 _partial(

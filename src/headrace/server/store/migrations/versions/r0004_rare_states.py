@@ -22,7 +22,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_task_runs_rare",
         "task_runs",
-        ["state_type", "expected_start_us"],
+        ["state_type", "expected_start_us", "start_us"],
         sqlite_where=rare,
         postgresql_where=rare,
     )
