@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from headrace.model import entries
 from headrace.server import ingest
-from headrace.server.store import flow_runs
+from headrace.server.store import flow_runs, pages, task_runs
 from headrace.server.store.database import Database
-from headrace.server.store.filters import Scope, state_parts
-from headrace.wire.filters import FlowRunFilter
+from headrace.server.store.filters import Scope, rare_parts, state_parts
+from headrace.wire.filters import FlowRunFilter, TaskRunFilter
 
 from ..journals import JOURNAL, NOW, an_id, lines, opened
 
@@ -41,19 +42,23 @@ _SORTS = (
     "END_TIME_DESC",
     "NAME_ASC",
 )
+_TASK_SORTS = ("EXPECTED_START_TIME_DESC", "EXPECTED_START_TIME_ASC", "ID_DESC", "NAME_ASC", "END_TIME_DESC")
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A database with 120 flow runs whose times and names are in no order and often the same."""
+    """A database with 120 flow runs, and as many task runs, whose times and names are in no order and often the same."""
     rng, made = random.Random(7), [opened()]
     for number in range(120):
         run, t = an_id(number, 1), NOW + rng.randrange(20) * 1000
         kind, name = rng.choice(_KINDS)
+        task = an_id(number, 2)
         made += [
             entries.FlowRun(run, t, "etl", f"run-{rng.randrange(30)}"),
             entries.State(run, t + 10, "RUNNING"),
             entries.State(run, t + 10 + rng.randrange(5), kind, name),
+            entries.TaskRun(task, t, "load", f"load-{rng.randrange(30)}", str(number), run),
+            entries.State(task, t + 5, kind, name),
         ]
     database = Database.open("", tmp_path_factory.mktemp("many"))
     ingest.append(database, JOURNAL, 0, lines(made), now_us=NOW, leased=False)
@@ -61,25 +66,55 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database.close()
 
 
-def _list(database: Database, state: dict[str, Any], sort: str, limit: int, offset: int) -> list[str]:
+Lists = Callable[[Database, dict[str, Any], str, int, int], list[str]]
+
+
+def _of_flows(database: Database, state: dict[str, Any], sort: str, limit: int, offset: int) -> list[str]:
     scope = Scope(flow_runs=FlowRunFilter.model_validate({"state": state}))
     with database.read() as connection:
         found = flow_runs.find(connection, scope, sort=sort, limit=limit, offset=offset, now_us=NOW)
     return [run["id"] for run in found]
 
 
-@pytest.mark.parametrize("sort", _SORTS)
-@pytest.mark.parametrize("state", _FILTERS, ids=str)
+def _of_tasks(database: Database, state: dict[str, Any], sort: str, limit: int, offset: int) -> list[str]:
+    scope = Scope(task_runs=TaskRunFilter.model_validate({"state": state}))
+    with database.read() as connection:
+        found = task_runs.find(connection, scope, sort=sort, limit=limit, offset=offset, now_us=NOW)
+    return [run["id"] for run in found]
+
+
+@pytest.mark.parametrize(
+    ("ask", "state", "sort"),
+    [
+        *itertools.product([_of_flows], _FILTERS, _SORTS),
+        *itertools.product([_of_tasks], _FILTERS[:-1], _TASK_SORTS),  # the contract has no `not_any_` there
+    ],
+    ids=str,
+)
 def test_a_merged_list_is_the_list_that_one_query_gives(
-    state: dict[str, Any], sort: str, many: Database, monkeypatch: pytest.MonkeyPatch
+    ask: Lists, state: dict[str, Any], sort: str, many: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every page, whichever way it was made, in the same order."""
-    merged = [_list(many, state, sort, 7, offset) for offset in range(0, 126, 7)]
-    monkeypatch.setattr(flow_runs, "_MERGED", 0)
-    plain = [_list(many, state, sort, 7, offset) for offset in range(0, 126, 7)]
+    merged = [ask(many, state, sort, 7, offset) for offset in range(0, 126, 7)]
+    monkeypatch.setattr(pages, "_MERGED", 0)
+    plain = [ask(many, state, sort, 7, offset) for offset in range(0, 126, 7)]
 
     assert plain == merged
     assert sum(map(len, plain)) > 7
+
+
+def test_task_runs_are_split_where_their_states_are_rare() -> None:
+    """Not beside Completed, and not within a flow run, where few are to be sorted."""
+
+    def parts(*types: str, **further: Any) -> int:
+        state = {"type": {"any_": list(types)}}
+        return len(rare_parts(Scope(task_runs=TaskRunFilter.model_validate({"state": state, **further}))))
+
+    assert parts("FAILED", "CRASHED", "FAILED") == 2
+    assert parts("FAILED", "COMPLETED") == 0
+    assert parts("RUNNING", "PENDING") == 0
+    assert parts("FAILED", "CRASHED", id={"any_": [an_id(1)]}) == 0
+    assert rare_parts(Scope()) == []
 
 
 def test_a_filter_is_split_only_where_its_parts_are_the_whole() -> None:
@@ -109,7 +144,7 @@ def test_a_filter_with_many_values_is_not_repeated_for_each_state(many: Database
     with many.read() as connection:
         found = flow_runs.find(connection, scope, sort="ID_DESC", limit=200, offset=0, now_us=NOW)
 
-    assert _list(many, {"type": {"any_": ["FAILED", "CRASHED", "RUNNING"]}}, "ID_DESC", 200, 0) == [
+    assert _of_flows(many, {"type": {"any_": ["FAILED", "CRASHED", "RUNNING"]}}, "ID_DESC", 200, 0) == [
         run["id"] for run in found
     ]
 
@@ -118,6 +153,6 @@ def test_very_many_names_of_states_are_one_condition(many: Database) -> None:
     """A list of a thousand names is answered, too."""
     names = [f"Name {number}" for number in range(1_000)]
 
-    assert _list(many, {"name": {"any_": [*names, "Lost"]}}, "ID_DESC", 200, 0) == _list(
+    assert _of_flows(many, {"name": {"any_": [*names, "Lost"]}}, "ID_DESC", 200, 0) == _of_flows(
         many, {"name": {"any_": ["Lost"]}}, "ID_DESC", 200, 0
     )

@@ -446,6 +446,15 @@ def state_parts(f: wire.FlowRunFilter | None) -> list[Where]:
     return by_type + [where & c.state_type.not_in(types) for where in by_name]
 
 
+def rare_parts(scope: Scope) -> list[Where]:
+    """Return conditions as :func:`state_parts` does, of task runs for which ``ix_task_runs_rare`` serves."""
+    f = scope.task_runs
+    if scope != Scope(task_runs=f) or f is None or not _wants_rare(f):
+        return []
+    assert f.state is not None and f.state.type is not None
+    return [task_runs.c.state_type == kind for kind in sorted(set(_values(f.state.type.any_ or ())))]
+
+
 def flow_run_order(sort: str) -> Order:
     """Return the ORDER BY of a list of flow runs; the id decides between equals."""
     c = flow_runs.c

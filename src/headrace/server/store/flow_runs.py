@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import BindParameter, func, insert, select, union_all, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql import visitors
 
 from headrace.model.clock import iso
 
-from . import flows, locks, run_json
+from . import flows, locks, pages, run_json
 from .filters import Matcher, Scope, Where, flow_run_order, state_parts
 from .tables import flow_runs
 
@@ -29,12 +28,6 @@ POLICY: Json = {
     "retry_type": None,
 }
 """The contract's ``empirical_policy`` of a flow run that has none."""
-
-_MERGED = 2_000
-"""Up to which place in a list several states are merged from lists of their own; far behind, sorting costs less."""
-
-_PARTS, _VALUES = 20, 500
-"""How many states are merged at most, and how many values the filter may hold, which each of them repeats."""
 
 _PLAIN = (
     "flow_id", "flow_version", "idempotency_key", "parent_flow_run_id", "parent_task_run_id", "deployment_id",
@@ -132,27 +125,8 @@ def find(
     if sort == "END_TIME_DESC":
         rows = _ended_first(connection, where, parts, limit, offset)
     else:
-        rows = _rows(connection, where, parts, sort, limit, offset)
+        rows = pages.rows(connection, flow_runs, where, parts, flow_run_order(sort), limit, offset)
     return _all_json(connection, rows, now_us)
-
-
-def _rows(
-    connection: Connection, where: Where, parts: Sequence[Where], sort: str, limit: int, offset: int
-) -> Sequence[Row]:
-    order, end = flow_run_order(sort), offset + limit
-    if 1 < len(parts) <= _PARTS and end <= _MERGED and _values_in(where) <= _VALUES:
-        # The first of each part in order, then the first of those: for several states at once no index has an
-        # order, and sorting a million runs takes seconds.
-        each = [select(_c.id).where(where, part).order_by(*order).limit(end).subquery() for part in parts]
-        where = _c.id.in_(union_all(*(select(some.c.id) for some in each)))
-    statement = select(flow_runs).where(where).order_by(*order).limit(limit).offset(offset)
-    return cast("Sequence[Row]", connection.execute(statement).mappings().all())
-
-
-def _values_in(where: Where) -> int:
-    """Return how many values a condition holds, those of its lists one by one."""
-    values = [part.value for part in visitors.iterate(where) if isinstance(part, BindParameter)]
-    return sum(len(value) if isinstance(value, (list, tuple)) else 1 for value in values)
 
 
 def _ended_first(
@@ -160,11 +134,13 @@ def _ended_first(
 ) -> Sequence[Row]:
     # Two lists, because only runs that have ended are in the index of ends; the open ones come after them.
     ended = where & _c.end_us.is_not(None)
-    rows = list(_rows(connection, ended, parts, "END_TIME_DESC", limit, offset))
+    last = flow_run_order("END_TIME_DESC")
+    rows = list(pages.rows(connection, flow_runs, ended, parts, last, limit, offset))
     if len(rows) < limit:
         before = offset + len(rows) if rows else _count(connection, ended)
         open_ = where & _c.end_us.is_(None)
-        rows += _rows(connection, open_, parts, "ID_DESC", limit - len(rows), max(0, offset - before))
+        newest, left = flow_run_order("ID_DESC"), limit - len(rows)
+        rows += pages.rows(connection, flow_runs, open_, parts, newest, left, max(0, offset - before))
     return rows
 
 

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
 
-from . import flow_runs, locks, run_json
-from .filters import Matcher, Scope, task_run_order
+from . import flow_runs, locks, pages, run_json
+from .filters import Matcher, Scope, rare_parts, task_run_order
 from .tables import task_runs
 
 Json = dict[str, Any]
@@ -85,8 +85,8 @@ def find(
 ) -> list[Json]:
     """Return the task runs that fit, in order."""
     where = Matcher(connection.dialect.name).task_runs(scope)
-    statement = select(task_runs).where(where).order_by(*task_run_order(sort)).limit(limit).offset(offset)
-    rows = cast("Sequence[Row]", connection.execute(statement).mappings().all())
+    parts = rare_parts(scope)
+    rows = pages.rows(connection, task_runs, where, parts, task_run_order(sort), limit, offset)
     return _all_json(connection, rows, now_us)
 
 
