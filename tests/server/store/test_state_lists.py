@@ -89,7 +89,7 @@ def _of_tasks(database: Database, state: dict[str, Any], sort: str, limit: int, 
         *itertools.product([_of_flows], _FILTERS, _SORTS),
         *itertools.product([_of_tasks], _FILTERS[:-1], _TASK_SORTS),  # the contract has no `not_any_` there
     ],
-    ids=str,
+    ids=lambda one: getattr(one, "__name__", str(one)),
 )
 def test_a_merged_list_is_the_list_that_one_query_gives(
     ask: Lists, state: dict[str, Any], sort: str, many: Database, monkeypatch: pytest.MonkeyPatch
