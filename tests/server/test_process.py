@@ -65,7 +65,7 @@ def test_sigterm_ends_it_at_once_though_polls_are_open(settings: Settings) -> No
     for poll in polls:
         poll.join(timeout=10)
 
-    assert took < 2
+    assert took < 10, "a poll waits 25 s when it is not let go"
     assert answers == [200] * 5
 
 
