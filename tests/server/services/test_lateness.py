@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
 from headrace.model.planning import Reach
@@ -13,7 +14,7 @@ from headrace.server.orchestration.rules import Proposal
 from headrace.server.services.lateness import NEVER_RESUMED, Lateness
 from headrace.server.services.loop_lease import LoopLease
 from headrace.server.services.scheduler import Scheduler
-from headrace.server.store import flow_runs
+from headrace.server.store import flow_runs, task_runs
 from headrace.server.store.database import Database
 
 from .hands import NOON, Clock, deployment, every, rows
@@ -87,6 +88,29 @@ def test_what_is_late_can_still_be_taken(database: Database, clock: Clock) -> No
 
     assert outcome is not None
     assert outcome.answer.status == "ACCEPT"
+
+
+def test_what_is_late_is_shown_in_its_parent(database: Database, clock: Clock) -> None:
+    """The task run that stands for it there, made before it, has its state with its time."""
+    lease = planned(database, clock)
+    id = rows(database)[0]["id"]
+    shown = id[:-1] + "f"
+    made = {"id": shown, "task_key": "k", "dynamic_key": "0", "name": "n", "created_us": NOON - 777}
+
+    def tie(connection: Connection) -> None:
+        task_runs.create(connection, {**made, "child_flow_run_id": id})
+        flow_runs.change(connection, id, {"parent_task_run_id": shown})
+
+    database.write(tie)
+    clock.pass_s(4000)
+    lease.tick()
+    Lateness(database, lease, late_after_s=LATE_AFTER, now_us=clock).tick()
+    with database.read() as connection:
+        run, task = flow_runs.get(connection, id, clock()), task_runs.get(connection, shown, clock())
+
+    assert run is not None and task is not None
+    assert task["state_name"] == run["state_name"] == "Late"
+    assert task["state"]["timestamp"] == run["state"]["timestamp"]
 
 
 def test_many_late_runs_come_in_steps(database: Database, clock: Clock) -> None:

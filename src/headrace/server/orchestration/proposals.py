@@ -99,7 +99,7 @@ def replan_flow_runs(
     A run that somebody is writing at this moment does not wait: it is left out.
     """
     done: list[Replanned] = []
-    changed: list[runs.Known] = []
+    changed: list[tuple[Row, Run]] = []
     for row in flow_runs.lock_all(connection, ids):
         run = history.run_of(row, is_flow=True)
         before = run.state
@@ -108,9 +108,11 @@ def replan_flow_runs(
         if before is None or answer is None or answer.state is None:
             continue
         _enter(row, run, state_row(answer, run, now_us, new_id()), resuming=False)
-        changed.append(runs.Known(run, row["journal_id"], row["parent_task_run_id"]))
+        changed.append((row, run))
         done.append(Replanned(run.id, before))
-    runs.save_states(connection, changed, now_us)
+    runs.save_states(connection, [runs.Known(run, row["journal_id"]) for row, run in changed], now_us)
+    for row, run in sorted(changed, key=lambda one: one[0]["parent_task_run_id"] or ""):
+        _mirror(connection, row, run)
     return done
 
 

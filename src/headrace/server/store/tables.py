@@ -390,7 +390,7 @@ _partial(
 _partial("ix_flow_runs_open", _r.journal_id, where=_r.end_us.is_(None))
 
 _t = task_runs.c
-# The task runs of a flow run. Without their ids: then PostgreSQL keeps each flow run's once, 60 bytes a task run less.
+# The task runs of a flow run. Without their ids: then PostgreSQL keeps each flow run's once, 50 bytes a task run less.
 Index("ix_task_runs_flow_run", _t.flow_run_id)
 # EXPECTED_START_TIME_DESC over all flow runs: `task-run ls`.
 Index("ix_task_runs_expected_start", _t.expected_start_us)
