@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from headrace.model import entries
 from headrace.model.ids import IdFactory
 from headrace.model.resolve import Rank
 from headrace.server.ingest import append, presume_lost, sign_of_life
-from headrace.server.store import journals
+from headrace.server.store import flow_runs, journals, task_runs
 from headrace.server.store.database import Database
 
 from ..databases import contents
@@ -141,3 +143,28 @@ def test_last_seen_never_goes_back_in_time(database: Database) -> None:
 
     assert journal(database)["last_seen_us"] == NOW + 500
     assert len(contents(database)["journals"]) == 1
+
+
+def test_a_task_run_that_was_made_first_shows_the_times_of_its_flow_run(database: Database) -> None:
+    """As a client makes it that starts a deployment's run from another flow: states are kept by the time since then."""
+    begin(database)
+    made = {"id": an_id(8, 2), "task_key": "k", "dynamic_key": "8", "name": "n", "created_us": NOW - 777}
+
+    def tie(connection: Connection) -> None:
+        task_runs.create(connection, {**made, "child_flow_run_id": RUN})
+        flow_runs.change(connection, RUN, {"parent_task_run_id": made["id"]})
+
+    database.write(tie)
+    ends = lines([entries.State(RUN, NOW + 50, "COMPLETED")])
+    append(database, JOURNAL, len(MADE), ends, now_us=NOW + 60, leased=True)
+    with database.read() as connection:
+        run, task = (
+            flow_runs.get(connection, RUN, NOW, history=True),
+            task_runs.get(connection, an_id(8, 2), NOW, history=True),
+        )
+
+    assert run is not None and task is not None
+    assert [state["timestamp"] for state in task["state_history"]] == [
+        state["timestamp"] for state in run["state_history"]
+    ]
+    assert task["state"]["timestamp"] == run["state"]["timestamp"]

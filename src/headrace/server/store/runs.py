@@ -44,6 +44,8 @@ class Known(NamedTuple):
     queue: str | None = None
     policy: dict[str, Any] | None = None
     """Of a flow run: its ``empirical_policy`` as it is kept."""
+    placeholder_us: int | None = None
+    """When the task run was made that stands for it; ``None`` when that is not known, or there is none."""
 
 
 def load(
@@ -68,11 +70,16 @@ def load(
         )
     asked = set(task_run_ids)
     mirrors = {one.placeholder for one in known.values() if one.placeholder is not None}
+    made_us: dict[str, int] = {}
     for row in _rows(connection, task_runs, ("child_flow_run_id",), asked | mirrors):
+        made_us[row["id"]] = row["created_us"]
         if row["id"] in asked:
             known[row["id"]] = Known(
                 run_of(row, is_flow=False), row["journal_id"], None, row["child_flow_run_id"]
             )
+    for id, one in known.items():
+        if one.placeholder in made_us:
+            known[id] = one._replace(placeholder_us=made_us[one.placeholder])
     return known
 
 
@@ -172,18 +179,27 @@ def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -
     """Write the state columns of runs that have rows, and those of the task runs that stand for flow runs."""
     of_flows, of_tasks = [], []
     for known in changed:
-        columns = state_columns(known.run, known.journal)
         if known.run.is_flow:
             whole = flow_state_columns(known.run, known.journal)
             of_flows.append({"row": known.run.id, "updated_us": now_us, **whole})
             if known.placeholder is not None:
-                of_tasks.append({"row": known.placeholder, "child": known.run.id, **columns})
+                of_tasks.append({"row": known.placeholder, "child": known.run.id, **_shown(known)})
         else:
+            columns = state_columns(known.run, known.journal)
             of_tasks.append({"row": known.run.id, "child": None, **columns})
     if of_flows:
         connection.execute(_save_flow_run, sorted(of_flows, key=itemgetter("row")))
     if of_tasks:
         connection.execute(_save_task_run, sorted(of_tasks, key=itemgetter("row")))
+
+
+def _shown(known: Known) -> dict[str, Any]:
+    """Return the state columns of the task run that stands for a flow run: its times count from its own making."""
+    run, made_us = known.run, known.run.created
+    run.created = made_us if known.placeholder_us is None else known.placeholder_us
+    columns = state_columns(run, known.journal)
+    run.created = made_us
+    return columns
 
 
 _SAVED = (
