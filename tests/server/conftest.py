@@ -10,7 +10,7 @@ import pytest
 
 from headrace.server.store.database import Database
 
-from .databases import emptied
+from .databases import emptied, untrue_tallies
 from .lock_record import recording
 
 
@@ -22,9 +22,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(database_url: str, home: Path) -> Iterator[Database]:
-    """An empty database with the tables of today."""
+    """An empty database with the tables of today; whatever a test did to it, the tallies are true afterwards."""
     with emptied(database_url, home) as database:
         yield database
+        assert untrue_tallies(database) == []
 
 
 @pytest.fixture(scope="session")

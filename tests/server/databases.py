@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import create_engine, delete, event, inspect, select, text
 from sqlalchemy.engine import Connection
 
-from headrace.server.store import logs, tables
+from headrace.server.store import logs, tables, tallies
 from headrace.server.store.database import Database, read_url
 from headrace.server.store.history import history_of, state_of
 
@@ -44,6 +44,12 @@ def clear(database: Database) -> None:
             connection.execute(delete(table))
 
     database.write(work)
+
+
+def untrue_tallies(database: Database) -> list[str]:
+    """Say where the tallies of a database differ from its runs."""
+    with database.read() as connection:
+        return list(tallies.differences(connection))
 
 
 # When a row was written and how far a journal was seen depend on the way, and may.

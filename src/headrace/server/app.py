@@ -50,6 +50,7 @@ from .api.document import complete
 from .api.feed import Feed
 from .middleware import Gate
 from .services.bell_ringer import BellRinger
+from .services.compaction import Compaction
 from .services.last_seen import LastSeen
 from .services.lateness import Lateness
 from .services.lease_watch import LeaseWatch
@@ -216,7 +217,8 @@ def _services(
         database, lease, late_after_s=settings.late_after_seconds, now_us=now_us, publish=publish
     )
     retention = Retention(database, lease, ages=Ages.of(settings), now_us=now_us)
-    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness, retention]
+    compaction = Compaction(database, lease)
+    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness, retention, compaction]
 
 
 def _lifespan(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Table, exists, func, inspect, select
 from sqlalchemy.engine import Connection, RowMapping
 
-from . import history, logs, schema
+from . import history, logs, schema, tallies
 from .backup import known_revision
 from .database import Database
 from .tables import flow_runs, log_chunks, metadata, task_runs
@@ -58,6 +58,7 @@ def check(database: Database) -> Findings:
         }
         for table in (flow_runs, task_runs):
             faults += islice(_unreadable_runs(connection, table), _MOST)
+        faults += islice(tallies.differences(connection), _MOST)
         faults += islice(_unreadable_chunks(connection), _MOST)
         return Findings(revision, rows, faults, _notes(connection))
 
@@ -66,7 +67,7 @@ def missing(connection: Connection, indexes_in: Callable[[Connection], set[str]]
     """Say which tables, columns and indexes of ours are not there."""
     found, faults = inspect(connection), []
     names, indexes = set(found.get_table_names()), indexes_in(connection)
-    for table in metadata.sorted_tables:
+    for table in (*metadata.sorted_tables, tallies.tallies):
         if table.name not in names:
             faults.append(f"The table {table.name} is missing.")
             continue

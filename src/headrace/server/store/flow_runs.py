@@ -9,8 +9,9 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
+from headrace.wire import filters as wire
 
-from . import flows, locks, pages, run_json
+from . import flows, locks, pages, run_json, tally_plans
 from .filters import Matcher, Scope, Where, flow_run_order, state_parts
 from .tables import flow_runs
 
@@ -146,7 +147,14 @@ def _ended_first(
 
 def count(connection: Connection, scope: Scope) -> int:
     """Return how many flow runs fit."""
-    return _count(connection, Matcher(connection.dialect.name).flow_runs(scope))
+    matcher, only = Matcher(connection.dialect.name), Scope(flow_runs=scope.flow_runs)
+    if scope != only:
+        return _count(connection, matcher.flow_runs(scope))
+
+    def rows(filter: wire.FlowRunFilter | None) -> int:
+        return _count(connection, matcher.flow_runs(Scope(flow_runs=filter)))
+
+    return tally_plans.count(connection, scope.flow_runs, is_flow=True, rows=rows)
 
 
 def _count(connection: Connection, where: Where) -> int:

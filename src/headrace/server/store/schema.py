@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from headrace.errors import SettingError
 
+from . import tallies
 from .tables import metadata
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration in ``migrations/versions``; a test holds the two equal."""
 
 UNFINISHED = "+copy"
@@ -72,6 +73,7 @@ def _bring(connection: Connection) -> None:
 def create(connection: Connection) -> None:
     """Make today's tables in a database that has none."""
     metadata.create_all(connection, checkfirst=False)
+    tallies.create(connection)
     _version.create(connection, checkfirst=True)
     connection.execute(_version.insert().values(version_num=HEAD))
 
@@ -79,6 +81,7 @@ def create(connection: Connection) -> None:
 def drop(connection: Connection) -> None:
     """Remove our tables with all that they hold, those of older revisions too."""
     metadata.drop_all(connection)
+    tallies.drop(connection)
     _version.drop(connection, checkfirst=True)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from .database import Database
 from .tables import commands, events, flow_runs, journals, log_chunks, metadata
+from .tallies import tallies
 
 DAY_US = 86_400_000_000
 
@@ -60,7 +61,9 @@ def measure(database: Database, *, now_us: int) -> Stats:
         age = 0.0 if oldest_us is None else (now_us - oldest_us) / DAY_US
         days = min(max(1.0, age), WINDOW_DAYS)
         since_us = now_us - int(days * DAY_US)
-        tables = [_measure(connection, table, sizes, since_us, days) for table in metadata.sorted_tables]
+        tables = [
+            _measure(connection, table, sizes, since_us, days) for table in (*metadata.sorted_tables, tallies)
+        ]
     tables.sort(key=lambda one: (-(one.bytes or 0), -one.rows, one.name))
     return Stats(tables, whole, free, days, oldest_us)
 

@@ -10,9 +10,10 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
+from headrace.wire import filters as wire
 
-from . import flow_runs, locks, pages, run_json
-from .filters import Matcher, Scope, rare_parts, task_run_order
+from . import flow_runs, locks, pages, run_json, tally_plans
+from .filters import Matcher, Scope, Where, rare_parts, task_run_order
 from .tables import task_runs
 
 Json = dict[str, Any]
@@ -92,7 +93,17 @@ def find(
 
 def count(connection: Connection, scope: Scope) -> int:
     """Return how many task runs fit."""
-    where = Matcher(connection.dialect.name).task_runs(scope)
+    matcher, only = Matcher(connection.dialect.name), Scope(task_runs=scope.task_runs)
+    if scope != only:
+        return _count(connection, matcher.task_runs(scope))
+
+    def rows(filter: wire.TaskRunFilter | None) -> int:
+        return _count(connection, matcher.task_runs(Scope(task_runs=filter)))
+
+    return tally_plans.count(connection, scope.task_runs, is_flow=False, rows=rows)
+
+
+def _count(connection: Connection, where: Where) -> int:
     return connection.execute(select(func.count()).select_from(task_runs).where(where)).scalar_one()
 
 
