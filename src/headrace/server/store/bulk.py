@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -16,9 +17,17 @@ _Convert = Callable[[Any], Any] | None
 _AT_ONCE = 1_000
 """Rows in one document."""
 
+_TOGETHER = 10
+"""Rows in one statement on SQLite. A trigger makes each statement be undoable by itself, which costs more than a row:
+90 µs instead of 35 for one alone, and nothing that can be measured for ten. All their values stay below the 999 that an
+old SQLite takes."""
+
 
 class _Prepared(NamedTuple):
-    text: str
+    head: str
+    """The statement up to the values of its rows."""
+    row: str
+    """Where one row's values go."""
     pick: Callable[[dict[str, Any]], tuple[Any, ...]]
     """Returns a row's values in the statement's order."""
     converts: tuple[_Convert, ...]
@@ -39,7 +48,8 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[dict[str, A
     if dialect.name == "postgresql":
         _insert_document(connection, table, rows)
         return
-    text, pick, converts, defaults = _prepared(dialect, table, tuple(rows[0]))
+    prepared = _prepared(dialect, table, tuple(rows[0]))
+    pick, converts, defaults = prepared.pick, prepared.converts, prepared.defaults
     if defaults:
         rows = [defaults | row for row in rows]
     converted = [
@@ -49,7 +59,17 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[dict[str, A
         ]
         for row in rows
     ]
-    connection.exec_driver_sql(text, list(map(tuple, converted)))
+    _insert_rows(connection, prepared, converted)
+
+
+def _insert_rows(connection: Connection, prepared: _Prepared, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows of values by statements of :data:`_TOGETHER` rows, and one of those that are left."""
+    whole = len(rows) - len(rows) % _TOGETHER
+    groups = [rows[start : start + _TOGETHER] for start in range(0, whole, _TOGETHER)]
+    for some in (groups, [rows[whole:]]):
+        if some and some[0]:
+            text = prepared.head + ", ".join([prepared.row] * len(some[0]))
+            connection.exec_driver_sql(text, [tuple(chain.from_iterable(group)) for group in some])
 
 
 def _insert_document(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -93,7 +113,8 @@ def _prepared(dialect: Dialect, table: Table, given: tuple[str, ...]) -> _Prepar
     compiled = insert(table).compile(dialect=dialect, column_keys=[*given, *defaults])
     names = tuple(compiled.positiontup or ())
     converts = tuple(table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names)
-    return _Prepared(str(compiled), itemgetter(*names), converts, defaults)
+    head, values, row = str(compiled).partition("VALUES ")
+    return _Prepared(head + values, row, itemgetter(*names), converts, defaults)
 
 
 def _defaults(table: Table, given: tuple[str, ...]) -> dict[str, Any]:

@@ -86,15 +86,25 @@ def drop(connection: Connection) -> None:
 
 def total(connection: Connection, plan: Plan, *, is_flow: bool) -> int:
     """Return how many flow runs, or task runs, a plan sums up, its edges aside."""
-    where: list[ColumnElement[bool]] = [_c.is_flow.is_(is_flow)]
-    if plan.types is not None:
-        where.append(_c.state_type.in_(plan.types))
+    where = _told(plan, is_flow)
     if plan.hours is not None:
         hour = _HOURS[plan.hours.time]
         where += [] if plan.hours.after_us is None else [hour > plan.hours.after_us]
         where += [] if plan.hours.before_us is None else [hour < plan.hours.before_us]
     runs = cast(func.coalesce(func.sum(_c.runs), 0), BigInteger)
     return int(connection.execute(select(runs).where(*where)).scalar_one())
+
+
+def expected_hours(connection: Connection, plan: Plan, started_us: int, *, is_flow: bool) -> list[int]:
+    """Return for which hours those runs of a plan were planned that started in the hour of ``started_us``, in order."""
+    where = (*_told(plan, is_flow), _c.start_hour == started_us // HOUR_US)
+    found = select(_c.expected_hour).where(*where).group_by(_c.expected_hour).having(func.sum(_c.runs) > 0)
+    return sorted(connection.execute(found).scalars())
+
+
+def _told(plan: Plan, is_flow: bool) -> list[ColumnElement[bool]]:
+    of_types = [] if plan.types is None else [_c.state_type.in_(plan.types)]
+    return [_c.is_flow.is_(is_flow), *of_types]
 
 
 def surplus(connection: Connection) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from headrace.model.clock import from_datetime, to_datetime
 from headrace.wire import filters as wire
 
-from .tallies import Plan, Span, total
+from .tallies import Plan, Span, expected_hours, total
 from .tally_rules import HOUR_US, NO_HOUR
 
 _RunFilter = wire.FlowRunFilter | wire.TaskRunFilter
@@ -70,11 +70,25 @@ def _in_time(types: tuple[str, ...] | None, time: str, span: Any) -> Plan | None
     return Plan(types, Span(time, first if first is not None else NO_HOUR, last), tuple(edges))
 
 
-def narrowed(filter: F, edge: Span) -> F:
-    """Return the filter with the time of one edge in place of its own."""
-    bounds = {"after_": _moment(edge.after_us), "before_": _moment(edge.before_us)}
-    span = getattr(filter, edge.time).model_copy(update=bounds)
-    return filter.model_copy(update={edge.time: span})
+def narrowed(filter: F, *spans: Span) -> F:
+    """Return the filter with times in place of its own."""
+    times = {}
+    for time, after_us, before_us in spans:
+        kind = _SPANS[type(filter)][time]
+        times[time] = kind(after_=_moment(after_us), before_=_moment(before_us))
+    return filter.model_copy(update={**times, "operator": wire.Operator.and_})
+
+
+_SPANS: dict[type, dict[str, Any]] = {
+    wire.FlowRunFilter: {
+        "start_time": wire.FlowRunFilterStartTime,
+        "expected_start_time": wire.FlowRunFilterExpectedStartTime,
+    },
+    wire.TaskRunFilter: {
+        "start_time": wire.TaskRunFilterStartTime,
+        "expected_start_time": wire.TaskRunFilterExpectedStartTime,
+    },
+}
 
 
 def _moment(us: int | None) -> datetime | None:
@@ -84,10 +98,27 @@ def _moment(us: int | None) -> datetime | None:
 def count(connection: Connection, filter: F | None, *, is_flow: bool, rows: Callable[[F | None], int]) -> int:
     """Return how many runs a filter lets through; ``rows`` counts rows, where there is no other way."""
     known = plan(filter)
-    if known is None:
-        return rows(filter)
+    if known is None or filter is None:
+        return rows(filter) if known is None else total(connection, known, is_flow=is_flow)
     found = total(connection, known, is_flow=is_flow)
     for edge in known.edges:
-        assert filter is not None
-        found += rows(narrowed(filter, edge))
+        spans = _reach(connection, known, edge, is_flow)
+        found += rows(narrowed(filter, *spans)) if spans else 0
     return found
+
+
+def _reach(connection: Connection, plan: Plan, edge: Span, is_flow: bool) -> tuple[Span, ...]:
+    """Return the times within which rows of an edge are; nothing when there are none.
+
+    No index finds task runs by when they started. So the tallies say for when those of the hour were planned.
+    """
+    if edge.time != "start_time":
+        return (edge,)
+    started_us = edge.after_us if edge.after_us is not None else edge.before_us
+    hours = expected_hours(connection, plan, started_us or 0, is_flow=is_flow)
+    if not hours or hours[0] == NO_HOUR:
+        return (edge,) if hours else ()
+    first_us = (
+        hours[0] * HOUR_US if hours[0] > 0 else None
+    )  # hour 0 holds what is less than an hour before it, too
+    return edge, Span("expected_start_time", first_us, (hours[-1] + 1) * HOUR_US - 1)
