@@ -1,16 +1,17 @@
-"""Inserting many rows: SQLAlchemy's own words, without its work for each row."""
+"""Inserting and changing many rows: SQLAlchemy's own words, without its work for each row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Table, insert
+from sqlalchemy import Table, Update, bindparam, insert, update
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.types import TypeEngine
 
 _Convert = Callable[[Any], Any] | None
 
@@ -79,6 +80,14 @@ def _insert_document(connection: Connection, table: Table, rows: Sequence[dict[s
     thousand rows fit into its working memory; more could go by way of a file.
     """
     text, converts, defaults = _of_document(connection.dialect, table, tuple(rows[0]))
+    for start in range(0, len(rows), _AT_ONCE):
+        connection.exec_driver_sql(text, (_document(rows[start : start + _AT_ONCE], converts, defaults),))
+
+
+def _document(
+    rows: Sequence[dict[str, Any]], converts: tuple[tuple[str, _Convert], ...], defaults: dict[str, Any]
+) -> str:
+    """Return the JSON of rows; what it does not name is NULL."""
     document = [
         {
             name: value if convert is None else convert(value)
@@ -88,9 +97,7 @@ def _insert_document(connection: Connection, table: Table, rows: Sequence[dict[s
         | defaults
         for row in rows
     ]
-    for start in range(0, len(document), _AT_ONCE):
-        some = document[start : start + _AT_ONCE]
-        connection.exec_driver_sql(text, (msgspec.json.encode(some).decode(),))
+    return msgspec.json.encode(document).decode()
 
 
 @lru_cache(maxsize=64)
@@ -102,9 +109,65 @@ def _of_document(
     quote = dialect.identifier_preparer.quote
     types = {name: table.c[name].type.dialect_impl(dialect) for name in (*given, *defaults)}
     names = ", ".join(map(quote, types))
-    columns = ", ".join(f"{quote(name)} {kind.compile(dialect)}" for name, kind in types.items())
-    text = f"INSERT INTO {quote(table.name)} ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS made({columns})"
+    text = f"INSERT INTO {quote(table.name)} ({names}) SELECT {names} FROM {_recordset(dialect, types)}"
     return text, tuple((name, types[name].bind_processor(dialect)) for name in given), defaults
+
+
+def _recordset(dialect: Dialect, types: Mapping[str, TypeEngine[Any]]) -> str:
+    """Return what stands for the rows of a document, ``made``, given its columns."""
+    quote = dialect.identifier_preparer.quote
+    columns = ", ".join(f"{quote(name)} {kind.compile(dialect)}" for name, kind in types.items())
+    return f"json_to_recordset(%s::json) AS made({columns})"
+
+
+_FEW = 4
+"""Rows up to which PostgreSQL is as fast with a statement for each."""
+
+
+def update_many(
+    connection: Connection, table: Table, key: tuple[str, ...], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Change rows that are there and that the transaction holds already; ``rows`` all name the same columns.
+
+    A row is the one whose ``key`` columns are equal, or NULL as well; they keep their values. Many at once take half
+    of the time (PostgreSQL) of a statement for each.
+    """
+    if not rows:
+        return
+    given = tuple(rows[0])
+    if connection.dialect.name == "postgresql" and len(rows) > _FEW:
+        text, converts = _of_changes(connection.dialect, table, key, given)
+        for start in range(0, len(rows), _AT_ONCE):
+            some = _document(rows[start : start + _AT_ONCE], converts, {})
+            connection.exec_driver_sql(text, (some,))
+        return
+    connection.execute(
+        _update(table, key, given), [{f"{name}_": value for name, value in row.items()} for row in rows]
+    )
+
+
+@lru_cache(maxsize=64)
+def _update(table: Table, key: tuple[str, ...], given: tuple[str, ...]) -> Update:
+    same = [table.c[name].is_not_distinct_from(bindparam(f"{name}_")) for name in key if name != "id"]
+    return (
+        update(table)
+        .where(table.c.id == bindparam("id_"), *same)
+        .values({name: bindparam(f"{name}_") for name in given if name not in key})
+    )
+
+
+@lru_cache(maxsize=64)
+def _of_changes(
+    dialect: Dialect, table: Table, key: tuple[str, ...], given: tuple[str, ...]
+) -> tuple[str, tuple[tuple[str, _Convert], ...]]:
+    quote = dialect.identifier_preparer.quote
+    types = {name: table.c[name].type.dialect_impl(dialect) for name in given}
+    changed = ", ".join(f"{quote(name)} = made.{quote(name)}" for name in given if name not in key)
+    own = quote(table.name)
+    same = [f"{own}.{quote(name)} IS NOT DISTINCT FROM made.{quote(name)}" for name in key if name != "id"]
+    where = " AND ".join([f"{own}.id = made.id", *same])
+    text = f"UPDATE {own} SET {changed} FROM {_recordset(dialect, types)} WHERE {where}"
+    return text, tuple((name, types[name].bind_processor(dialect)) for name in given)
 
 
 @lru_cache(maxsize=64)

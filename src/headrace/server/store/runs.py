@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from headrace.model.runs import Run
 
 from . import locks
-from .bulk import insert_many
+from .bulk import insert_many, update_many
 from .history import flow_state_columns, run_of, state_columns
 from .tables import flow_runs, flows, task_runs
 
@@ -176,21 +176,24 @@ def _save_plan(names: tuple[str, ...]) -> Update:
 
 
 def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -> None:
-    """Write the state columns of runs that have rows, and those of the task runs that stand for flow runs."""
+    """Write the state columns of runs that have rows, and those of the task runs that stand for flow runs.
+
+    The transaction holds all of these rows already: :func:`load` does, or who has locked the runs himself.
+    """
     of_flows, of_tasks = [], []
     for known in changed:
         if known.run.is_flow:
             whole = flow_state_columns(known.run, known.journal)
-            of_flows.append({"row": known.run.id, "updated_us": now_us, **whole})
+            of_flows.append({"id": known.run.id, "updated_us": now_us, **whole})
             if known.placeholder is not None:
-                of_tasks.append({"row": known.placeholder, "child": known.run.id, **_shown(known)})
+                of_tasks.append({"id": known.placeholder, "child_flow_run_id": known.run.id, **_shown(known)})
         else:
             columns = state_columns(known.run, known.journal)
-            of_tasks.append({"row": known.run.id, "child": None, **columns})
-    if of_flows:
-        connection.execute(_save_flow_run, sorted(of_flows, key=itemgetter("row")))
-    if of_tasks:
-        connection.execute(_save_task_run, sorted(of_tasks, key=itemgetter("row")))
+            of_tasks.append({"id": known.run.id, "child_flow_run_id": None, **columns})
+    update_many(connection, flow_runs, ("id",), sorted(of_flows, key=itemgetter("id")))
+    # A row mirrors a flow run only if it was made for it: whatever a journal claims, no other row is written over.
+    mirrored = ("id", "child_flow_run_id")
+    update_many(connection, task_runs, mirrored, sorted(of_tasks, key=itemgetter("id")))
 
 
 def _shown(known: Known) -> dict[str, Any]:
@@ -200,25 +203,3 @@ def _shown(known: Known) -> dict[str, Any]:
     columns = state_columns(run, known.journal)
     run.created = made_us
     return columns
-
-
-_SAVED = (
-    "journal_id", "state_type", "state_name", "state_us", "state", "history", "attempt", "level", "ord",
-    "run_count", "next_scheduled_us", "start_us", "end_us", "running_us", "running_since_us",
-)  # fmt: skip
-
-_save_flow_run = (
-    update(flow_runs)
-    .where(flow_runs.c.id == bindparam("row"))
-    .values({name: bindparam(name) for name in (*_SAVED, "holds_slot", "updated_us")})
-)
-
-# A row mirrors a flow run only if it was made for it: whatever a journal claims, no other row is written over.
-_save_task_run = (
-    update(task_runs)
-    .where(
-        task_runs.c.id == bindparam("row"),
-        task_runs.c.child_flow_run_id.is_not_distinct_from(bindparam("child")),
-    )
-    .values({name: bindparam(name) for name in _SAVED})
-)
