@@ -62,6 +62,7 @@ from .services.roll_call import RollCall
 from .services.scheduler import Scheduler
 from .services.service import Service
 from .store.database import Database
+from .store.recent import Recent
 from .store.together import Together
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def create_app(
         Bells(messenger.tell, one_by_one=True),
         RollCall(opened),
         Together(),
+        Recent(claims.RECENT_S),
         now,
         changed.set,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +35,8 @@ LONGEST_WAIT_S = 25.0
 LOOK_S = 2.0
 """How often a waiting poll looks by itself: for runs that another server took in."""
 
+RECENT_S = 0.2
+"""How long what one worker found is taken for what others would find who ask for the same."""
 
 _newest: dict[str, object] = {}
 """The last question of each worker that is being answered; only touched on the event loop."""
@@ -143,7 +145,10 @@ def _first(at: Context, poll: _Poll) -> _Found:
     with at.database.read() as connection:
         asker = _asker(connection, poll)
         unbegun = claims.unbegun(connection, asker.worker_id, poll.have)
-        look = claims.look(connection, asker, at.now_us())
+        # While others are being given runs of the same places there is something to do: whether that is still so
+        # the claim sees for itself.
+        recent = at.looks.get(_served(asker)) if asker.limit > 0 else None
+        look = recent or claims.look(connection, asker, at.now_us())
     for journal in unbegun.starting:
         at.saw(journal, at.now_us())
     return _take(at, asker, look, unbegun.lost)
@@ -165,6 +170,11 @@ def _asker(connection: Connection, poll: _Poll) -> serving.Asker:
     return poll.asker._replace(pool_id=pool_id)
 
 
+def _served(asker: serving.Asker) -> Hashable:
+    """Return what tells whether two askers want runs of the same places."""
+    return asker.pool_id, asker.queues, asker.deployments
+
+
 def _take(at: Context, asker: serving.Asker, look: claims.Look, lost: list[orders.Claim]) -> _Found:
     """Take what was seen: only then is anything written. ``lost`` is the worker's already."""
     if at.roll_call.note(asker.pool_id, asker.worker_name, look.places, at.now_us()):
@@ -177,8 +187,12 @@ def _take(at: Context, asker: serving.Asker, look: claims.Look, lost: list[order
             lambda connection: claims.claim(connection, askers, at.now_us(), new_id=at.new_id)
         )
 
-    served = (asker.pool_id, asker.queues, asker.deployments)
+    served = _served(asker)
     given = at.together.carry_out(served, asker, claim)
+    if len(given) < min(asker.limit, serving.MOST):
+        at.looks.forget(served)
+    else:
+        at.looks.put(served, look)
     if given and at.meter is not None:
         at.meter.gave(len(given))
     return _Found(given, asker, look)

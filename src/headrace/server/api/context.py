@@ -10,7 +10,9 @@ from starlette.requests import HTTPConnection
 
 from headrace.model.ids import IdFactory
 from headrace.server.services.roll_call import RollCall
+from headrace.server.store.claims import Look
 from headrace.server.store.database import Database
+from headrace.server.store.recent import Recent
 from headrace.server.store.together import Together
 from headrace.settings import Settings
 
@@ -44,6 +46,8 @@ class Context(NamedTuple):
     """Takes the signs of life of workers, and what they ask for."""
     together: Together[Any, Any]
     """Carries out at once what many workers ask at one time."""
+    looks: Recent[Look]
+    """What there was to do a moment ago where workers were given all that they asked for."""
     now_us: Callable[[], int] = now_us
     """The server's time."""
     replan: Callable[[], None] = lambda: None

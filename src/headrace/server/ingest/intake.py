@@ -163,8 +163,7 @@ class Intake:
         """Write what was folded, and that the journal is held up to ``end``."""
         self._end_attempts(now_us)
         self._insert_runs(now_us)
-        self._save_plans(now_us)
-        rows.save_states(self._connection, self.seen(), now_us)
+        rows.save_states(self._connection, self.seen(), now_us, self._plans())
         id = self._journal.id
         logs.insert_chunks(
             self._connection,
@@ -197,22 +196,18 @@ class Intake:
             if entry.version is not None  # the supervisor, who makes the record first, does not know the code
         }
 
-    def _save_plans(self, now_us: int) -> None:
+    def _plans(self) -> dict[str, dict[str, Any]]:
+        """Return what the processes of planned runs know of them, as columns."""
+        plans: dict[str, dict[str, Any]] = {id: {} for id in self._planned}
         opened = self._journal.opened
-        if opened is not None and self._planned:
-            process = f"{opened.host}:{opened.pid}:{opened.started}"
-            begun = {id: {"infrastructure_pid": process} for id in self._planned}
-            rows.save_plans(self._connection, begun, now_us)
-        told = {
+        if opened is not None:
+            for columns in plans.values():
+                columns["infrastructure_pid"] = f"{opened.host}:{opened.pid}:{opened.started}"
+        for id, policy in self.policies().items():
+            entry = self._planned[id]
             # the name, because the code may have one of its own for its runs (`flow_run_name`)
-            id: {
-                "name": self._planned[id].name,
-                "flow_version": self._planned[id].version,
-                "empirical_policy": policy,
-            }
-            for id, policy in self.policies().items()
-        }
-        rows.save_plans(self._connection, told, now_us)
+            plans[id] |= {"name": entry.name, "flow_version": entry.version, "empirical_policy": policy}
+        return plans
 
     def _compact_logs(self) -> None:
         """Put the logs of flow runs together that have just ended."""

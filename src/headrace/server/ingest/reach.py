@@ -34,7 +34,7 @@ def lock(connection: Connection, lines: Lines, presumed: Sequence[RowMapping]) -
     _keep_flows(
         connection,
         {entry.flow for entry in of_flows if not entry.planned},
-        {entry.run for entry in of_flows if entry.planned} | set(presumed_ids(presumed, "flow_runs")),
+        set(presumed_ids(presumed, "flow_runs")),
     )
     of_kinds = (ids | set(presumed_ids(presumed, kind)) for kind in ("flow_runs", "task_runs"))
     return rows.load(connection, *of_kinds)

@@ -9,7 +9,7 @@ from operator import itemgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, Table, Update, bindparam, select, text, update
+from sqlalchemy import Select, Table, bindparam, select, text
 from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.runs import Run
@@ -68,7 +68,7 @@ def load(
             row["work_queue_id"],
             row["empirical_policy"],
         )
-    asked = set(task_run_ids)
+    asked = set(task_run_ids) - known.keys()
     mirrors = {one.placeholder for one in known.values() if one.placeholder is not None}
     made_us: dict[str, int] = {}
     for row in _rows(connection, task_runs, ("child_flow_run_id",), asked | mirrors):
@@ -107,6 +107,9 @@ def _load(table: Table, further: tuple[str, ...], as_one: bool) -> Select[Any]:
     else:
         wanted = table.c.id.in_(bindparam("ids", expanding=True))
     return locks.held(select(*columns).where(wanted).order_by(table.c.id))
+
+
+_NO_PLANS: Mapping[str, Mapping[str, Any]] = {}
 
 
 def deployments_of(connection: Connection, flow_run_ids: Iterable[str]) -> list[str]:
@@ -162,35 +165,32 @@ def insert_task_runs(connection: Connection, rows: Sequence[dict[str, Any]]) -> 
     insert_many(connection, task_runs, rows)
 
 
-def save_plans(connection: Connection, told: Mapping[str, Mapping[str, Any]], now_us: int) -> None:
-    """Write what the processes of planned flow runs know of them: ``{id: columns}``, all of the same columns."""
-    rows = [{"row": id, "updated_us": now_us, **columns} for id, columns in sorted(told.items())]
-    if rows:
-        connection.execute(_save_plan(tuple(name for name in rows[0] if name != "row")), rows)
-
-
-@cache
-def _save_plan(names: tuple[str, ...]) -> Update:
-    statement = update(flow_runs).where(flow_runs.c.id == bindparam("row"))
-    return statement.values({name: bindparam(name) for name in names})
-
-
-def save_states(connection: Connection, changed: Iterable[Known], now_us: int) -> None:
+def save_states(
+    connection: Connection,
+    changed: Iterable[Known],
+    now_us: int,
+    plans: Mapping[str, Mapping[str, Any]] = _NO_PLANS,
+) -> None:
     """Write the state columns of runs that have rows, and those of the task runs that stand for flow runs.
 
-    The transaction holds all of these rows already: :func:`load` does, or who has locked the runs himself.
+    ``plans`` are columns beside, ``{flow run: columns}``: what the processes of planned runs know of them. The
+    transaction holds all of these rows already: :func:`load` does, or who has locked the runs himself. It writes each
+    once; PostgreSQL checks the foreign keys of a row again that is written twice.
     """
-    of_flows, of_tasks = [], []
+    of_flows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    of_tasks = []
     for known in changed:
         if known.run.is_flow:
-            whole = flow_state_columns(known.run, known.journal)
-            of_flows.append({"id": known.run.id, "updated_us": now_us, **whole})
+            plan = plans.get(known.run.id, {})
+            whole = {**flow_state_columns(known.run, known.journal), **plan}
+            of_flows.setdefault(tuple(plan), []).append({"id": known.run.id, "updated_us": now_us, **whole})
             if known.placeholder is not None:
                 of_tasks.append({"id": known.placeholder, "child_flow_run_id": known.run.id, **_shown(known)})
         else:
             columns = state_columns(known.run, known.journal)
             of_tasks.append({"id": known.run.id, "child_flow_run_id": None, **columns})
-    update_many(connection, flow_runs, ("id",), sorted(of_flows, key=itemgetter("id")))
+    for alike in of_flows.values():
+        update_many(connection, flow_runs, ("id",), sorted(alike, key=itemgetter("id")))
     # A row mirrors a flow run only if it was made for it: whatever a journal claims, no other row is written over.
     mirrored = ("id", "child_flow_run_id")
     update_many(connection, task_runs, mirrored, sorted(of_tasks, key=itemgetter("id")))
