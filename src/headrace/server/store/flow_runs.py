@@ -9,7 +9,6 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
-from headrace.wire import filters as wire
 
 from . import flows, locks, pages, run_json, tally_plans
 from .filters import Matcher, Scope, Where, flow_run_order, state_parts
@@ -147,14 +146,10 @@ def _ended_first(
 
 def count(connection: Connection, scope: Scope) -> int:
     """Return how many flow runs fit."""
-    matcher, only = Matcher(connection.dialect.name), Scope(flow_runs=scope.flow_runs)
-    if scope != only:
-        return _count(connection, matcher.flow_runs(scope))
-
-    def rows(filter: wire.FlowRunFilter | None) -> int:
-        return _count(connection, matcher.flow_runs(Scope(flow_runs=filter)))
-
-    return tally_plans.count(connection, scope.flow_runs, is_flow=True, rows=rows)
+    matcher = Matcher(connection.dialect.name)
+    return tally_plans.count(
+        connection, scope, "flow_runs", lambda one: _count(connection, matcher.flow_runs(one))
+    )
 
 
 def _count(connection: Connection, where: Where) -> int:

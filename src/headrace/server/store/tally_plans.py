@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
 
 from headrace.model.clock import from_datetime, to_datetime
 from headrace.wire import filters as wire
 
+from .filters import Scope
 from .tallies import Plan, Span, expected_hours, total
 from .tally_rules import HOUR_US, NO_HOUR
 
 _RunFilter = wire.FlowRunFilter | wire.TaskRunFilter
-F = TypeVar("F", wire.FlowRunFilter, wire.TaskRunFilter)
 
 _TIMES = ("start_time", "expected_start_time")
 
@@ -70,7 +70,7 @@ def _in_time(types: tuple[str, ...] | None, time: str, span: Any) -> Plan | None
     return Plan(types, Span(time, first if first is not None else NO_HOUR, last), tuple(edges))
 
 
-def narrowed(filter: F, *spans: Span) -> F:
+def narrowed(filter: _RunFilter, *spans: Span) -> _RunFilter:
     """Return the filter with times in place of its own."""
     times = {}
     for time, after_us, before_us in spans:
@@ -95,16 +95,28 @@ def _moment(us: int | None) -> datetime | None:
     return None if us is None else to_datetime(us)
 
 
-def count(connection: Connection, filter: F | None, *, is_flow: bool, rows: Callable[[F | None], int]) -> int:
-    """Return how many runs a filter lets through; ``rows`` counts rows, where there is no other way."""
-    known = plan(filter)
-    if known is None or filter is None:
-        return rows(filter) if known is None else total(connection, known, is_flow=is_flow)
+def count(
+    connection: Connection,
+    scope: Scope,
+    kind: Literal["flow_runs", "task_runs"],
+    rows: Callable[[Scope], int],
+) -> int:
+    """Return how many runs of a kind a scope lets through; ``rows`` counts rows, where there is no other way."""
+    filter: _RunFilter | None = getattr(scope, kind)
+    known = plan(filter) if scope == _only(kind, filter) else None
+    if known is None:
+        return rows(scope)
+    is_flow = kind == "flow_runs"
     found = total(connection, known, is_flow=is_flow)
     for edge in known.edges:
+        assert filter is not None
         spans = _reach(connection, known, edge, is_flow)
-        found += rows(narrowed(filter, *spans)) if spans else 0
+        found += rows(_only(kind, narrowed(filter, *spans))) if spans else 0
     return found
+
+
+def _only(kind: str, filter: _RunFilter | None) -> Scope:
+    return Scope()._replace(**{kind: filter})  # type: ignore[arg-type]  # of that kind
 
 
 def _reach(connection: Connection, plan: Plan, edge: Span, is_flow: bool) -> tuple[Span, ...]:

@@ -10,10 +10,9 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
-from headrace.wire import filters as wire
 
 from . import flow_runs, locks, pages, run_json, tally_plans
-from .filters import Matcher, Scope, Where, rare_parts, task_run_order
+from .filters import Matcher, Scope, rare_parts, task_run_order
 from .tables import task_runs
 
 Json = dict[str, Any]
@@ -93,18 +92,13 @@ def find(
 
 def count(connection: Connection, scope: Scope) -> int:
     """Return how many task runs fit."""
-    matcher, only = Matcher(connection.dialect.name), Scope(task_runs=scope.task_runs)
-    if scope != only:
-        return _count(connection, matcher.task_runs(scope))
+    matcher = Matcher(connection.dialect.name)
+    found = select(func.count()).select_from(task_runs)
 
-    def rows(filter: wire.TaskRunFilter | None) -> int:
-        return _count(connection, matcher.task_runs(Scope(task_runs=filter)))
+    def rows(one: Scope) -> int:
+        return connection.execute(found.where(matcher.task_runs(one))).scalar_one()
 
-    return tally_plans.count(connection, scope.task_runs, is_flow=False, rows=rows)
-
-
-def _count(connection: Connection, where: Where) -> int:
-    return connection.execute(select(func.count()).select_from(task_runs).where(where)).scalar_one()
+    return tally_plans.count(connection, scope, "task_runs", rows)
 
 
 def create(connection: Connection, values: Mapping[str, Any]) -> None:
