@@ -130,7 +130,6 @@ def _reach(connection: Connection, plan: Plan, edge: Span, is_flow: bool) -> tup
     hours = expected_hours(connection, plan, started_us or 0, is_flow=is_flow)
     if not hours or hours[0] == NO_HOUR:
         return (edge,) if hours else ()
-    first_us = (
-        hours[0] * HOUR_US if hours[0] > 0 else None
-    )  # hour 0 holds what is less than an hour before it, too
+    # Hour 0 holds what is less than an hour before it, too.
+    first_us = hours[0] * HOUR_US if hours[0] > 0 else None
     return edge, Span("expected_start_time", first_us, (hours[-1] + 1) * HOUR_US - 1)
