@@ -67,7 +67,7 @@ def test_bytes_past_the_end_are_answered_with_where_it_is(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("content", "encoding", "status"),
-    [(b"no gzip", "gzip", 422), (gzip.compress(b"x" * 1000)[:-20], "gzip", 422), (b"x", "br", 415)],
+    [(b"no gzip", "gzip", 422), (gzip.compress(b"x" * 1000, mtime=0)[:-20], "gzip", 422), (b"x", "br", 415)],
 )
 def test_what_cannot_be_unpacked_is_refused(api: Api, content: bytes, encoding: str, status: int) -> None:
     """And nothing of it is taken."""
