@@ -48,6 +48,7 @@ from .api.body import add_error_answers
 from .api.context import Context, now_us
 from .api.document import complete
 from .api.feed import Feed
+from .ingest import Deliveries
 from .middleware import Gate
 from .services.bell_ringer import BellRinger
 from .services.compaction import Compaction
@@ -128,6 +129,7 @@ def create_app(
         last_seen.note,
         Bells(messenger.tell, one_by_one=True),
         RollCall(opened),
+        Deliveries(opened),
         Together(),
         Recent(claims.RECENT_S),
         now,
@@ -203,10 +205,10 @@ def _services(
     publish = partial(new_runs.publish, context)
     watch = LeaseWatch(
         database,
+        lease,
         lease_s=settings.server_lease_seconds,
         now_us=now_us,
         flush=last_seen.tick,
-        held=lease.held,
     )
     ringer = BellRinger(database, waited_for=bells.waited_for, ring=bells.ring_here)
     reach = Reach(

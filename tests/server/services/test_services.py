@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from headrace.server.ingest import append
 from headrace.server.services.last_seen import LastSeen
 from headrace.server.services.lease_watch import LeaseWatch
+from headrace.server.services.loop_lease import HOLD_S, Alone, LoopLease
 from headrace.server.services.service import Service
 from headrace.server.store import journals
 from headrace.server.store.database import Database
@@ -127,7 +128,9 @@ def test_a_lapsed_lease_is_presumed_and_a_sign_of_life_takes_it_back(database: D
     """Not a moment before the lease is over."""
     clock = Clock()
     seen = leased(database)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock, flush=seen.tick)
+    watch = LeaseWatch(
+        database, Alone(database), lease_s=LEASE, now_us=clock, steady_us=clock, flush=seen.tick
+    )
     clock.pass_s(LEASE)
     watch.tick()
     assert state(database) == "Running"
@@ -144,7 +147,7 @@ def test_a_server_that_was_down_itself_waits_for_one_lease(database: Database) -
     clock = Clock()
     leased(database).tick()
     clock.pass_s(1_000)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock)
+    watch = LeaseWatch(database, Alone(database), lease_s=LEASE, now_us=clock, steady_us=clock)
     clock.pass_s(LEASE - 1)
     watch.tick()
     assert state(database) == "Running"
@@ -158,7 +161,7 @@ def test_a_clock_that_is_set_makes_nobody_silent(database: Database, step_s: flo
     """Who was heard just before is not presumed lost by it; who stays silent is, a lease later by the new clock."""
     clock, steady = Clock(), Clock()
     leased(database).tick()
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=steady)
+    watch = LeaseWatch(database, Alone(database), lease_s=LEASE, now_us=clock, steady_us=steady)
     clock.pass_s(step_s)
     for _ in range(10):
         for one in (clock, steady):
@@ -171,12 +174,41 @@ def test_a_clock_that_is_set_makes_nobody_silent(database: Database, step_s: flo
     assert state(database) == "Lost"
 
 
+def two_leases(database: Database) -> tuple[LoopLease, LoopLease, Clock]:
+    """Return the lease of a server whose clock stands still, and of one that has taken over; the time of the second."""
+    clock, slow = Clock(), Clock()
+    first, second = LoopLease(database, now_us=slow), LoopLease(database, now_us=clock)
+    first.tick()
+    clock.pass_s(HOLD_S + 1)
+    second.tick()
+    return first, second, clock
+
+
 def test_only_the_server_that_turns_the_loops_watches(database: Database) -> None:
     """Another one leaves it to that."""
-    clock = Clock()
     leased(database).tick()
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock, held=lambda: False)
+    _, holder, clock = two_leases(database)
+    other = LoopLease(database, now_us=clock)
+    other.tick()
+    watches = [
+        LeaseWatch(database, lease, lease_s=LEASE, now_us=clock, steady_us=clock) for lease in (other, holder)
+    ]
     clock.pass_s(2 * LEASE)
+    holder.tick()
+    for watch, then in zip(watches, ("Running", "Lost"), strict=True):
+        watch.tick()
+
+        assert state(database) == then
+
+
+def test_a_server_that_lost_the_lease_without_noticing_presumes_nothing(database: Database) -> None:
+    """It was frozen until another took over: what it would write is refused by the fence, and it does not fail of it."""
+    leased(database).tick()
+    frozen, _, _ = two_leases(database)
+    clock = Clock()
+    watch = LeaseWatch(database, frozen, lease_s=LEASE, now_us=clock, steady_us=clock)
+    clock.pass_s(2 * LEASE)
+    assert frozen.held(), "it believes so"
     watch.tick()
 
     assert state(database) == "Running"
@@ -186,7 +218,9 @@ def test_what_is_only_in_memory_counts_as_seen(database: Database) -> None:
     """The watch writes it down before it judges."""
     clock = Clock()
     seen = leased(database)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock, flush=seen.tick)
+    watch = LeaseWatch(
+        database, Alone(database), lease_s=LEASE, now_us=clock, steady_us=clock, flush=seen.tick
+    )
     clock.pass_s(LEASE + 5)
     seen.note(JOURNAL, clock())
     watch.tick()
@@ -198,7 +232,7 @@ def test_a_journal_without_a_lease_is_never_presumed_lost(database: Database) ->
     """An embedded one: its own host sees whether it lives."""
     clock = Clock()
     append(database, JOURNAL, 0, lines(a_run(0)[:-2]), now_us=NOW, leased=False)
-    watch = LeaseWatch(database, lease_s=LEASE, now_us=clock, steady_us=clock)
+    watch = LeaseWatch(database, Alone(database), lease_s=LEASE, now_us=clock, steady_us=clock)
     clock.pass_s(10 * LEASE)
     watch.tick()
 

@@ -10,6 +10,7 @@ import pytest
 from headrace.model import entries
 from headrace.model.ownership import UNCONFIRMED_S
 from headrace.server.services.lease_watch import LeaseWatch
+from headrace.server.services.loop_lease import Alone
 from headrace.server.store.database import Database
 from tests.server.journals import lines, opened
 from tests.server.serving import Api, serving
@@ -42,7 +43,7 @@ def confirm(api: Api, worker: str, claims: list[Json]) -> list[str]:
 
 
 def watch(api: Api, database: Database) -> LeaseWatch:
-    return LeaseWatch(database, lease_s=30, now_us=api.clock, steady_us=api.clock)
+    return LeaseWatch(database, Alone(database), lease_s=30, now_us=api.clock, steady_us=api.clock)
 
 
 def test_an_unconfirmed_claim_is_given_to_another_worker(api: Api, database: Database) -> None:

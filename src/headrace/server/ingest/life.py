@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from sqlalchemy.engine import Connection, RowMapping
 
@@ -15,6 +16,8 @@ from headrace.server.store.database import Database
 from headrace.server.store.runs import Known
 
 from . import aftermath
+
+T = TypeVar("T")
 
 
 def sign_of_life(db: Database, seen_us: Mapping[str, int]) -> None:
@@ -53,8 +56,15 @@ def withdraw_presumptions(
         journals.set_presumed(connection, row["id"], None)
 
 
+class Writes(Protocol):
+    """A database, or what writes in it as long as it may."""
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out a write in a transaction of its own."""
+
+
 def presume_lost(
-    db: Database, journal: str, *, before_us: int, now_us: int, new_id: Callable[[int], str]
+    db: Writes, journal: str, *, before_us: int, now_us: int, new_id: Callable[[int], str]
 ) -> int:
     """Presume every open run of a journal lost, unless it was seen since ``before_us``; return how many were.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from headrace.server.ingest import presume_lost
 from headrace.server.store import claims, journals
 from headrace.server.store.database import Database
 
+from .loop_lease import Lease, LeaseLost
 from .service import Service
 
 _log = logging.getLogger("headrace.server")
@@ -35,25 +37,25 @@ class LeaseWatch(Service):
     def __init__(
         self,
         database: Database,
+        lease: Lease,
         *,
         lease_s: float,
         now_us: Callable[[], int],
         flush: Callable[[], None] = lambda: None,
-        held: Callable[[], bool] = lambda: True,
         steady_us: Callable[[], int] = _steady_us,
     ) -> None:
         """``now_us`` tells microseconds since 1970; ``flush`` writes signs of life that are only in memory.
 
-        ``steady_us`` counts microseconds whatever becomes of the wall clock. ``held`` says whether this server is the
-        one that watches; two would only do the same work twice.
+        ``steady_us`` counts microseconds whatever becomes of the wall clock. ``lease`` says whether this server is the
+        one that watches: one that was frozen until another took over would presume by what it knew before that.
         """
         super().__init__()
         self.every_s = min(2.0, lease_s / 4)
         self._database = database
+        self._lease = lease
         self._lease_us = int(lease_s * 1e6)
         self._now_us = now_us
         self._flush = flush
-        self._held = held
         self._up_since_us = now_us()
         self._steady_us = steady_us
         self._ahead_us = self._up_since_us - steady_us()
@@ -63,8 +65,12 @@ class LeaseWatch(Service):
         """Presume lost what has been silent for a lease by now, and take back what no worker has confirmed."""
         now_us = self._now_us()
         self._notice_step(now_us)
-        if not self._held():
+        if not self._lease.held():
             return
+        with contextlib.suppress(LeaseLost):  # whoever holds it now does the same
+            self._look(now_us)
+
+    def _look(self, now_us: int) -> None:
         self._take_back(now_us)
         before_us = now_us - self._lease_us
         if before_us < self._up_since_us:
@@ -73,9 +79,7 @@ class LeaseWatch(Service):
         with self._database.read() as connection:
             silent = [row["id"] for row in journals.lapsed(connection, before_us)]
         for journal in silent:
-            lost = presume_lost(
-                self._database, journal, before_us=before_us, now_us=now_us, new_id=self._new_id
-            )
+            lost = presume_lost(self._lease, journal, before_us=before_us, now_us=now_us, new_id=self._new_id)
             if lost:
                 _log.warning(
                     "Journal %s shows no sign of life: %d open runs are presumed lost.", journal, lost
@@ -96,7 +100,7 @@ class LeaseWatch(Service):
         with self._database.read() as connection:
             silent = claims.unconfirmed(connection, now_us)
         for journal in silent:
-            run = self._database.write(partial(self._take_one_back, journal))
+            run = self._lease.write(partial(self._take_one_back, journal))
             if run is not None:
                 _log.warning(
                     "Flow run %s was given to a worker that did not answer; it is planned again.", run

@@ -6,7 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -44,6 +44,31 @@ class Outage(NamedTuple):
     """When a server was last known to be up."""
     end_us: int
     """When this one came up."""
+
+
+class Lease(Protocol):
+    """What says whether this process is to do what only one server does."""
+
+    def held(self) -> bool:
+        """Say whether it is, as far as can be told without asking the database."""
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out a write if it still is; raise :class:`LeaseLost` otherwise."""
+
+
+class Alone:
+    """The lease of somebody who need not ask: a person who wants it done now, or a server that has no other beside it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def held(self) -> bool:
+        """Return ``True``: a server that does the same meanwhile only does a part of it."""
+        return True
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Carry out a write."""
+        return self._database.write(work)
 
 
 class _Grip(NamedTuple):
