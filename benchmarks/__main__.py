@@ -11,6 +11,7 @@ from . import (
     away,
     cancel,
     claims,
+    deliveries,
     growth,
     idle,
     import_time,
@@ -51,6 +52,7 @@ ALL = (
     away,
     scheduler,
     claims,
+    deliveries,
     growth,
 )
 

@@ -12,6 +12,7 @@ from headrace.client.inprocess import InProcessTransport
 from headrace.server.api.bells import Bells
 from headrace.server.api.feed import Feed
 from headrace.server.app import create_app
+from headrace.server.ingest import Deliveries
 from headrace.server.services.roll_call import RollCall
 from headrace.server.store.database import Database
 from headrace.settings import load
@@ -73,6 +74,7 @@ def serving(database: Database, **settings: Any) -> Iterator[Api]:
     parts = app.state.context
     app.state.context = parts._replace(
         database=database,
+        deliveries=Deliveries(database),
         bells=Bells(),
         feed=Feed(),
         openings=Bells(one_by_one=True),

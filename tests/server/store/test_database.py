@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -317,14 +318,17 @@ def test_a_url_of_no_use_is_refused_without_showing_its_password(url: str, word:
 
 
 def test_a_journal_row_is_written_over_not_doubled(database: Database) -> None:
-    """Upserting twice leaves one row with the newest values."""
+    """Begun and saved twice it is one row with the newest values; what is not named stays."""
     from headrace.server.store import journals as store
 
-    row = {"id": an_id(1), "offset": 1, "opened_us": NOW, "last_seen_us": NOW, "leased": False, "attempt": 1}
-    for offset in (1, 7):
-        wanted = {**row, "offset": offset, "missing": 0, "torn": 0}
-        database.write(lambda connection, wanted=wanted: store.save(connection, database.kind, wanted))
+    def take(connection: Connection, offset: int, more: dict[str, Any]) -> None:
+        store.begin(connection, database.kind, {an_id(1): NOW})
+        store.save(connection, [{"id": an_id(1), "offset": offset, **more}])
+
+    for offset, more in ((1, {"host": "mill"}), (7, {"torn": 3})):
+        database.write(partial(take, offset=offset, more=more))
     with database.read() as connection:
-        assert connection.execute(select(journals.c.offset)).scalars().all() == [7]
+        c = journals.c
+        assert connection.execute(select(c.offset, c.host, c.torn)).all() == [(7, "mill", 3)]
     assert database.is_current()
     assert schema.HEAD

@@ -11,7 +11,9 @@ from sqlalchemy import select, update
 
 from headrace.model import entries
 from headrace.model.ids import IdFactory
-from headrace.server.ingest import append, presume_lost, sign_of_life
+from headrace.server.ingest import Deliveries, append, presume_lost, sign_of_life
+from headrace.server.ingest.delivery import Delivery, Taken
+from headrace.server.ingest.lines import read
 from headrace.server.services.lateness import Lateness
 from headrace.server.services.loop_lease import LoopLease
 from headrace.server.services.retention import Ages, Retention
@@ -21,7 +23,7 @@ from headrace.server.store.database import Database
 from headrace.server.store.serving import Asker
 
 from ..databases import emptied
-from ..journals import NOW, an_id, lines
+from ..journals import NOW, an_id, lines, opened
 from ..lock_record import LockRecord, recording
 from ..serving import NOON_US, Api, serving
 from .filled import DAY_US, fill
@@ -146,6 +148,57 @@ def a_journal_from_claim_to_end(api: Api, database: Database) -> None:
             ]
         )
         append(database, one["journal"], len(begun), more, now_us=now + 10, leased=True)
+
+
+@path
+def deliveries_that_come_together(api: Api, database: Database) -> None:
+    """Runs of deployments that end, one of them by a crash, and new ones with tasks, subflows and many log lines."""
+    for name in ("b", "a", "c"):
+        planned(api, deployed(api, name))
+    came = Deliveries(database)
+    pieces = []
+    for number, one in enumerate(reversed(claim(api))):
+        run, end = one["run"]["id"], NOON_US + 5
+        ends: entries.Entry = (
+            entries.Verdict(run, end, "CRASHED", "Crashed", "Killed.")
+            if number == 0
+            else entries.State(run, end, "COMPLETED")
+        )
+        pieces.append(
+            piece(one["journal"], told_of(one, entries.Log(end, 20, "flow", "hello", run), ends, end=True))
+        )
+    for number in (3, 1, 2):
+        run, child, place = an_id(number, 13), an_id(9 - number, 14), an_id(9 - number, 15)
+        records = [
+            opened(an_id(number, 12)),
+            entries.FlowRun(run, NOON_US, f"flow-{9 - number}", "new"),
+            entries.FlowRun(child, NOON_US + 2, "etl", "child", parent=run, placeholder=place),
+            entries.State(child, NOON_US + 3, "RUNNING"),
+            entries.TaskRun(an_id(number, 16), NOON_US + 3, "k", "t", "0", run),
+        ]
+        pieces.append(piece(an_id(number, 12), lines(records)))
+    assert [type(outcome) for outcome in came._take_all(pieces)] == [Taken] * 6
+    more = []
+    for _ in range(10):  # so that there are chunks to put together
+        for part in pieces[3:]:
+            log = entries.Log(NOON_US + 4, 20, "flow", "line", part.batch.lines[1][1].run)  # type: ignore[union-attr]
+            more.append((part.batch.journal, lines([log])))
+    held = {part.batch.journal: part.batch.end for part in pieces}
+    for start in range(0, len(more), 3):
+        some = [piece(journal, data, held[journal]) for journal, data in more[start : start + 3]]
+        held |= {one.batch.journal: one.batch.end for one in some}
+        came._take_all(some)
+    ends = [(part.batch.journal, part.batch.lines[1][1].run) for part in pieces[3:]]  # type: ignore[union-attr]
+    last = [
+        piece(journal, lines([entries.State(run, NOON_US + 9, "COMPLETED")]), held[journal])
+        for journal, run in ends
+    ]
+    assert [type(outcome) for outcome in came._take_all(last)] == [Taken] * 3
+
+
+def piece(journal: str, data: bytes, offset: int = 0) -> Delivery:
+    """Return a delivery."""
+    return Delivery(read(journal, offset, data), NOON_US, leased=False)
 
 
 @path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from starlette.requests import HTTPConnection
 
 from headrace.model.ids import IdFactory
+from headrace.server.ingest import Deliveries
 from headrace.server.services.roll_call import RollCall
 from headrace.server.store.claims import Look
 from headrace.server.store.database import Database
@@ -44,6 +45,8 @@ class Context(NamedTuple):
     """Wakes workers that wait for runs: by the ids of queues and of deployments."""
     roll_call: RollCall
     """Takes the signs of life of workers, and what they ask for."""
+    deliveries: Deliveries
+    """Takes in pieces of journals."""
     together: Together[Any, Any]
     """Carries out at once what many workers ask at one time."""
     looks: Recent[Look]

@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from headrace.client.port import Command
 from headrace.errors import JournalError, OffsetMismatch
-from headrace.server import ingest
 from headrace.server.store import journals, run_json
 from headrace.wire.shapes.journals import Command as CommandShape
 from headrace.wire.shapes.journals import JournalOffset, JournalState
@@ -43,7 +42,7 @@ async def append_to_journal(
     try:
         # Only a poll for commands opens a lease: who merely hands bytes over may never come again.
         taken = await run_in_threadpool(
-            ingest.append, at.database, str(id), offset, data, now_us=at.now_us(), leased=False
+            at.deliveries.append, str(id), offset, data, now_us=at.now_us(), leased=False
         )
     except OffsetMismatch as error:
         return Json({"detail": str(error), "offset": error.expected}, 409)

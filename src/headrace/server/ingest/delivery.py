@@ -1,22 +1,25 @@
-"""Taking in a piece of a journal: what is held already is passed over, the rest is folded in one transaction."""
+"""Taking in pieces of journals: what is held already is passed over, the rest is folded, in one transaction."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.errors import OffsetMismatch
 from headrace.model.ids import IdFactory
 from headrace.server.store import journals
 from headrace.server.store.database import Database
+from headrace.server.store.runs import Known
 
 from . import reach
 from .intake import Intake
-from .life import withdraw_presumptions
+from .life import presumed_ids, withdraw_presumptions
 from .lines import Batch, read
+from .saving import save
 
 
 class Taken(NamedTuple):
@@ -34,6 +37,19 @@ class Taken(NamedTuple):
     """When the last of them was made, in microseconds since 1970; 0 when that cannot be read."""
 
 
+class Delivery(NamedTuple):
+    """A piece of a journal on its way in."""
+
+    batch: Batch
+    now_us: int
+    """When it came, in microseconds since 1970."""
+    leased: bool
+    """Whether its sender also polls for commands, so that its silence will mean something."""
+
+
+Outcome = Taken | OffsetMismatch
+
+
 def append(db: Database, journal_id: str, offset: int, data: bytes, *, now_us: int, leased: bool) -> Taken:
     """Take in bytes of a journal that begin at ``offset``; return how many bytes of it are held now.
 
@@ -44,34 +60,76 @@ def append(db: Database, journal_id: str, offset: int, data: bytes, *, now_us: i
         OffsetMismatch: the journal is held only up to somewhere before ``offset``; ``expected`` says where.
         JournalError: ``journal_id`` is no id, the offset is negative, or the bytes are another journal's.
     """
-    batch = read(journal_id, offset, data)  # outside the transaction: nobody waits for the decoding
-    return db.write(lambda connection: _take(connection, db.kind, batch, now_us, leased))
+    # outside the transaction: nobody waits for the decoding
+    delivery = Delivery(read(journal_id, offset, data), now_us, leased)
+    [outcome] = db.write(lambda connection: take(connection, db.kind, [delivery]))
+    if isinstance(outcome, OffsetMismatch):
+        raise outcome
+    return outcome
 
 
-def _take(connection: Connection, kind: ModuleType, batch: Batch, now_us: int, leased: bool) -> Taken:
-    # a new journal's row is made first, so that two deliveries of it do not pass each other by
-    row = (
-        journals.begin(connection, kind, batch.journal, now_us)
-        if batch.end > 0
-        else journals.lock(connection, batch.journal)
-    )
-    held: int = row["offset"] if row is not None else 0
-    if batch.offset > held:
-        raise OffsetMismatch(batch.journal, batch.offset, held)
-    presumed = [row] if row is not None and row["presumed"] is not None else []
-    lines = [line for line in batch.lines if line[0] >= held] if batch.end > held else []
-    known = reach.lock(connection, lines, presumed)
+def take(connection: Connection, kind: ModuleType, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    """Take in pieces of different journals that tell of different runs; return what came of each, in their order.
+
+    Each kind of row is locked for all of them before the next kind is: the server's one order (``store/locks.py``).
+    """
+    rows = _lock_journals(connection, kind, deliveries)
+    parts = [_Part(one, rows.get(one.batch.journal)) for one in deliveries]
+    due = [part for part in parts if part.mismatch is None]
+    presumed = [part.row for part in due if part.row is not None and part.row["presumed"] is not None]
+    known = reach.lock(connection, [line for part in due for line in part.lines], presumed)
     if presumed:
-        withdraw_presumptions(connection, presumed, known, now_us)
-    if batch.end <= held:
-        return Taken(held)
-    intake = Intake(connection, kind, batch.journal, row, _ids.new)
-    intake.take(lines, known)
-    intake.save(batch.end, now_us, leased=leased)
-    last = lines[-1][1] if lines else None
-    return Taken(
-        batch.end, frozenset(intake.openings), batch.end - held, len(lines), last.t if last is not None else 0
-    )
+        withdraw_presumptions(connection, presumed, known, max(part.now_us for part in due))
+    intakes = [part.fold(known) for part in due if part.is_new]
+    save(connection, kind, intakes, _ids.new)
+    return [part.outcome() for part in parts]
+
+
+def _lock_journals(
+    connection: Connection, kind: ModuleType, deliveries: Sequence[Delivery]
+) -> dict[str, RowMapping]:
+    # a new journal's row is made first, so that two deliveries of it do not pass each other by
+    fresh = {one.batch.journal: one.now_us for one in deliveries if one.batch.offset == 0 < one.batch.end}
+    return journals.begin(connection, kind, fresh, also=[one.batch.journal for one in deliveries])
+
+
+class _Part:
+    """One delivery's part of a transaction."""
+
+    def __init__(self, delivery: Delivery, row: RowMapping | None) -> None:
+        batch = delivery.batch
+        self._delivery = delivery
+        self._intake: Intake | None = None
+        self._held: int = row["offset"] if row is not None else 0
+        self.row = row
+        self.now_us = delivery.now_us
+        self.mismatch: OffsetMismatch | None = None
+        if batch.offset > self._held:
+            self.mismatch = OffsetMismatch(batch.journal, batch.offset, self._held)
+        self.is_new = self.mismatch is None and batch.end > self._held
+        """Whether it holds bytes that are not held yet."""
+        self.lines = [line for line in batch.lines if line[0] >= self._held] if self.is_new else []
+
+    def fold(self, known: dict[str, Known]) -> Intake:
+        """Fold the lines that are new; ``known`` are the runs that any part tells of and that have a row."""
+        batch = self._delivery.batch
+        presumed = [self.row] if self.row is not None and self.row["presumed"] is not None else []
+        told = reach.told(self.lines).union(*(presumed_ids(presumed, kind) for kind in reach.KINDS))
+        mine = {id: known[id] for id in told if id in known}
+        self._intake = Intake(batch.journal, self.row, batch.end, self.now_us, leased=self._delivery.leased)
+        self._intake.take(self.lines, mine)
+        return self._intake
+
+    def outcome(self) -> Outcome:
+        """Return what came of it, once it is saved."""
+        if self.mismatch is not None:
+            return self.mismatch
+        if self._intake is None:
+            return Taken(self._held)
+        last = self.lines[-1][1] if self.lines else None
+        end, openings = self._delivery.batch.end, frozenset(self._intake.openings)
+        newest_us = last.t if last is not None else 0
+        return Taken(end, openings, end - self._held, len(self.lines), newest_us)
 
 
 _ids = IdFactory()

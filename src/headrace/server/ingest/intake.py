@@ -1,4 +1,4 @@
-"""The fold of one batch of a journal into the database, in one transaction.
+"""The fold of one batch of a journal: what its lines come to, beside what the database holds.
 
 A line says what has happened and is taken so. What cannot be, beside what the database holds (a state of a
 run that nobody made, a run that another journal owns), is counted as torn and harms nothing beside it.
@@ -6,40 +6,31 @@ run that nobody made, a run that another journal owns), is counted as torn and h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import RowMapping
 
 from headrace.model import entries, runs
 from headrace.model.ids import state_id_at
 from headrace.model.ownership import may_report, may_take_over
 from headrace.model.runs import Run
-from headrace.server.store import inputs, journals, logs
-from headrace.server.store import runs as rows
+from headrace.server.store import logs
 from headrace.server.store.runs import Known
 
-from . import aftermath
 from .lines import LATEST_US
-from .made import flow_run_row, planned_policy, stand_in_row, task_run_row
+from .made import planned_policy
 
 
 class Intake:
-    """Take the lines of one batch, then save them."""
+    """Takes the lines of one batch; :func:`~.saving.save` writes down what they came to."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        kind: ModuleType,
-        journal: str,
-        row: RowMapping | None,
-        new_id: Callable[[int], str],
-    ) -> None:
-        self._connection = connection
-        self._new_id = new_id
-        self._kind = kind
+    def __init__(self, journal: str, row: RowMapping | None, end: int, now_us: int, *, leased: bool) -> None:
+        self.end = end
+        """Up to which byte the journal is held with this batch."""
+        self.now_us = now_us
+        self._leased = leased
         self._row = row
         self._journal = runs.Journal(journal, row["attempt"] if row is not None else 1)
         self._known: dict[str, Known] = {}
@@ -155,37 +146,48 @@ class Intake:
         return [self._known[id] for id in sorted(self._touched - self._new.keys())]
 
     @property
+    def journal(self) -> str:
+        """The journal's id."""
+        return self._journal.id
+
+    @property
     def closed_us(self) -> int | None:
         """When the journal's process ended, if this batch tells."""
         return self._journal.exit.t if self._journal.exit is not None else None
 
-    def save(self, end: int, now_us: int, *, leased: bool) -> None:
-        """Write what was folded, and that the journal is held up to ``end``."""
-        self._end_attempts(now_us)
-        self._insert_runs(now_us)
-        rows.save_states(self._connection, self.seen(), now_us, self._plans())
-        id = self._journal.id
-        logs.insert_chunks(
-            self._connection,
-            [chunk for run, lines in self._logs.items() for chunk in logs.chunks(run, id, lines)],
-        )
-        self._compact_logs()
-        for offset, entry in self._inputs:
-            kept = state_id_at(id, offset)
-            inputs.put(self._connection, entry.run, entry.key, entry.value, id=kept, now_us=entry.t)
-        journals.acknowledge(self._connection, id, self._asked)
-        journals.save(self._connection, self._kind, self._journal_row(end, now_us, leased))
+    def log(self, run: str, line: logs.Line) -> None:
+        """Add a line to the log of a flow run."""
+        self._logs.setdefault(run, []).append(line)
 
-    def _end_attempts(self, now_us: int) -> None:
-        """Let what follows a crash follow: another attempt, or the brake; tell where room was made."""
-        of_flows = [known for known in self.seen() if known.run.is_flow]
-        crashed = [known for known in of_flows if known.journal == self._journal.id]
-        told = aftermath.follow(self._connection, crashed, self.policies(), self._new_id, now_us)
-        for run, line in told:
-            self._logs.setdefault(run, []).append(line)
-        for known in of_flows:
+    def chunks(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of log chunks that hold this batch's lines."""
+        for run, lines in self._logs.items():
+            yield from logs.chunks(run, self.journal, lines)
+
+    def scattered(self) -> list[str]:
+        """Return the flow runs that have just ended whose logs came in several batches."""
+        if self._row is None or not self._row["offset"]:
+            return []
+        ended = (self._journal.runs[id] for id in sorted(self._touched - self._new.keys()))
+        return [run.id for run in ended if run.is_flow and not run.is_open]
+
+    def inputs(self) -> Iterator[tuple[str, entries.Input]]:
+        """Yield what was said to flow runs, each with the id under which it is kept."""
+        for offset, entry in self._inputs:
+            yield state_id_at(self.journal, offset), entry
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """When commands about flow runs reached the supervisor: ``{flow run id: when}``."""
+        return self._asked
+
+    def note_openings(self) -> None:
+        """Note where room was made by what ended or waits, once all that follows from that has followed."""
+        for known in self.seen():
             state = known.run.state
-            if state is not None and (not known.run.is_open or state.type in ("SCHEDULED", "PAUSED")):
+            if not known.run.is_flow or state is None:
+                continue
+            if not known.run.is_open or state.type in ("SCHEDULED", "PAUSED"):
                 self.openings |= {id for id in (known.queue, known.deployment) if id is not None}
 
     def policies(self) -> dict[str, dict[str, Any]]:
@@ -196,7 +198,7 @@ class Intake:
             if entry.version is not None  # the supervisor, who makes the record first, does not know the code
         }
 
-    def _plans(self) -> dict[str, dict[str, Any]]:
+    def plans(self) -> dict[str, dict[str, Any]]:
         """Return what the processes of planned runs know of them, as columns."""
         plans: dict[str, dict[str, Any]] = {id: {} for id in self._planned}
         opened = self._journal.opened
@@ -209,44 +211,18 @@ class Intake:
             plans[id] |= {"name": entry.name, "flow_version": entry.version, "empirical_policy": policy}
         return plans
 
-    def _compact_logs(self) -> None:
-        """Put the logs of flow runs together that have just ended."""
-        for id in sorted(self._touched):
-            run = self._journal.runs[id]
-            if run.is_flow and not run.is_open and id not in self._new:
-                logs.compact(self._connection, id, self._journal.id)
-
-    def _insert_runs(self, now_us: int) -> None:
-        journal = self._journal.id
-        of_flows: list[tuple[Run, entries.FlowRun]] = []
-        of_tasks: list[dict[str, Any]] = []
-        for run in self.made():
-            if isinstance(run.entry, entries.FlowRun):
-                of_flows.append((run, run.entry))
-            elif isinstance(run.entry, entries.TaskRun):
-                of_tasks.append(task_run_row(run, run.entry, journal))
-        if of_flows:
-            ids = rows.flow_ids(
-                self._connection, self._kind, {e.flow: run.created for run, e in reversed(of_flows)}
-            )
-            rows.insert_flow_runs(
-                self._connection, [flow_run_row(run, e, ids[e.flow], journal, now_us) for run, e in of_flows]
-            )
-            of_tasks += [stand_in_row(run, e, journal) for run, e in of_flows if e.placeholder is not None]
-        rows.insert_task_runs(self._connection, of_tasks)
-
-    def _journal_row(self, end: int, now_us: int, leased: bool) -> dict[str, Any]:
-        """Return the journal's columns.
+    def journal_row(self) -> dict[str, Any]:
+        """Return the journal's columns as they are to be.
 
         A lease begins with a poll, and bytes from one who does not poll end it: a script's may be handed over by
         somebody who never comes again. What a worker has confirmed always has a supervisor that polls, or should.
         """
-        journal, row = self._journal, self._row
+        journal, row, leased = self._journal, self._row, self._leased
         saved: dict[str, Any] = {
             "id": journal.id,
-            "offset": end,
-            "opened_us": now_us if row is None else row["opened_us"],
-            "last_seen_us": now_us,
+            "offset": self.end,
+            "opened_us": self.now_us if row is None else row["opened_us"],
+            "last_seen_us": self.now_us,
             "leased": row is not None and row["leased"] and (leased or row["worker_id"] is not None),
             "attempt": journal.attempt,
             "missing": min(journal.missing + (0 if row is None else row["missing"]), LATEST_US),

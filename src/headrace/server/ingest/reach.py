@@ -23,20 +23,28 @@ Lines = Sequence[tuple[int, "entries.Entry | None"]]
 
 _OF_RUNS = (entries.State, entries.TaskRun, entries.FlowRun, entries.Verdict, entries.Input)
 
+KINDS = ("flow_runs", "task_runs")
+
+
+def told(lines: Lines) -> set[str]:
+    """Return the ids of the runs that lines tell of, those of task runs that stand for subflows among them."""
+    of_runs = [entry for _, entry in lines if isinstance(entry, _OF_RUNS)]
+    ids = {entry.run for entry in of_runs}
+    return ids | {
+        entry.placeholder for entry in of_runs if isinstance(entry, entries.FlowRun) and entry.placeholder
+    }
+
 
 def lock(connection: Connection, lines: Lines, presumed: Sequence[RowMapping]) -> dict[str, Known]:
     """Return the known runs that lines tell of, or that were presumed lost (given their journals' rows), all locked."""
-    told = [entry for _, entry in lines if isinstance(entry, _OF_RUNS)]
-    ids = {entry.run for entry in told}
-    of_flows = [entry for entry in told if isinstance(entry, entries.FlowRun)]
-    ids |= {entry.placeholder for entry in of_flows if entry.placeholder}
-    _lock_deployments(connection, {entry.run for entry in told if isinstance(entry, entries.Verdict)})
+    ids = told(lines)
+    _lock_deployments(connection, {entry.run for _, entry in lines if isinstance(entry, entries.Verdict)})
     _keep_flows(
         connection,
-        {entry.flow for entry in of_flows if not entry.planned},
+        {entry.flow for _, entry in lines if isinstance(entry, entries.FlowRun) and not entry.planned},
         set(presumed_ids(presumed, "flow_runs")),
     )
-    of_kinds = (ids | set(presumed_ids(presumed, kind)) for kind in ("flow_runs", "task_runs"))
+    of_kinds = (ids | set(presumed_ids(presumed, kind)) for kind in KINDS)
     return rows.load(connection, *of_kinds)
 
 

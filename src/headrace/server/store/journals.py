@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from headrace.client.port import Command
 
 from . import locks
+from .bulk import update_many
 from .tables import commands as commands_table
 from .tables import journals
 
@@ -36,17 +37,34 @@ def lock(connection: Connection, journal: str) -> RowMapping | None:
 _lock = locks.held(select(journals).where(journals.c.id == bindparam("wanted")))
 
 
-def begin(connection: Connection, kind: ModuleType, journal: str, now_us: int) -> RowMapping | None:
-    """Keep others from writing a journal; return its row, ``None`` when it is a new one, whose row this makes.
+def begin(
+    connection: Connection, kind: ModuleType, fresh: Mapping[str, int], also: Sequence[str] = ()
+) -> dict[str, RowMapping]:
+    """Keep others from writing journals; return the rows of those that were there, by id.
 
-    Two deliveries of a new journal, to two servers perhaps, meet here: the later one finds the earlier one's row.
+    ``fresh`` are journals that get a row if they have none, ``{id: now}``; ``also`` are others. Two deliveries of a
+    new journal, to two servers perhaps, meet here.
+
+    Raises:
+        LostRace: another transaction has just made the row of one.
     """
-    known = lock(connection, journal)
-    if known is not None:
-        return known
-    fresh = {"id": journal, "offset": 0, "opened_us": now_us, "last_seen_us": now_us, "leased": False}
-    made = connection.execute(_begin(kind), fresh, execution_options={"preserve_rowcount": True}).rowcount > 0
-    return None if made else lock(connection, journal)
+    wanted = sorted({*fresh, *also})
+    rows = {row["id"]: row for row in connection.execute(_lock_all, {"wanted": wanted}).mappings()}
+    new = [
+        {"id": id, "offset": 0, "opened_us": now_us, "last_seen_us": now_us, "leased": False}
+        for id, now_us in sorted(fresh.items())
+        if id not in rows
+    ]
+    if new:
+        made = connection.execute(_begin(kind), new, execution_options={"preserve_rowcount": True}).rowcount
+        if made < len(new):
+            raise locks.LostRace  # its row is to be locked in the order of ids, with the others
+    return rows
+
+
+_lock_all = locks.held(
+    select(journals).where(journals.c.id.in_(bindparam("wanted", expanding=True))).order_by(journals.c.id)
+)
 
 
 @cache
@@ -54,16 +72,13 @@ def _begin(kind: ModuleType) -> Any:
     return kind.upsert(journals).on_conflict_do_nothing()
 
 
-def save(connection: Connection, kind: ModuleType, row: Mapping[str, Any]) -> None:
-    """Insert a journal's row, or write it over."""
-    connection.execute(_save(kind, tuple(row)), row)
-
-
-@cache
-def _save(kind: ModuleType, names: tuple[str, ...]) -> Any:
-    statement = kind.upsert(journals)
-    changed = {name: statement.excluded[name] for name in names if name != "id"}
-    return statement.on_conflict_do_update(index_elements=[journals.c.id], set_=changed)
+def save(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write columns of journals that are there and that the transaction holds already."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row), []).append(row)
+    for some in alike.values():
+        update_many(connection, journals, ("id",), some)
 
 
 def saw(connection: Connection, seen_us: Mapping[str, int]) -> None:

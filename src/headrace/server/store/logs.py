@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, insert, or_, select
+from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import state_id_at
@@ -27,6 +27,7 @@ CHUNK_BYTES = 1_000_000
 
 _SMALL = 200  # lines: a chunk of fewer is worth putting together with others
 _MANY = 8  # chunks: fewer are left as they are
+_MOST = 10_000  # chunks: more are not put together at once, and then stay as they are
 
 _LEVEL = 5  # of zlib's: a quarter smaller than its fastest for 0.7 µs more a line; its default takes half as long again
 
@@ -306,32 +307,45 @@ def count_lines(data: bytes) -> int:
     return sum(1 for _ in _unpack(data, 0, None, _ANY_JOURNAL))
 
 
-def compact(connection: Connection, flow_run: str, journal: str) -> None:
-    """Put the small chunks of a flow run's log together: a run that logs slowly is shipped line by line.
+def compact(connection: Connection, runs: Sequence[tuple[str, str]]) -> None:
+    """Put the small chunks of flow runs' logs together, given with their journals: what is logged slowly comes line by line.
 
-    Walks ``ix_log_chunks_flow_run``. It opens a bounded number of chunks, about 0.1 s of work.
+    Walks ``ix_log_chunks_flow_run``. For each run it opens a bounded number of chunks, about 0.1 s of work.
     """
-    c = log_chunks.c
-    small = connection.execute(_small, {"of_run": flow_run, "of_journal": journal}).all()
-    if len(small) < _MANY:
+    if not runs:
         return
+    asked: dict[tuple[str, str], list[int]] = {run: [] for run in runs}
+    for id, *run in connection.execute(_small, {"of_runs": sorted({run for run, _ in runs})}):
+        if (of := asked.get(tuple(run))) is not None and len(of) < CHUNK_LINES:
+            of.append(id)
+    many = {run: ids for run, ids in asked.items() if len(ids) >= _MANY}
+    while sum(map(len, many.values())) > _MOST:
+        many.popitem()
+    if many:
+        # all at once, so that they are locked in order
+        locks.hold_to_delete(
+            connection, log_chunks, log_chunks.c.id.in_([i for ids in many.values() for i in ids])
+        )
+    for (flow_run, journal), ids in many.items():
+        _put_together(connection, flow_run, journal, ids)
+
+
+def _put_together(connection: Connection, flow_run: str, journal: str, ids: Sequence[int]) -> None:
+    c = log_chunks.c
     found = [
-        (place, line) for row in small for place, line in _unpack(row.data, row.first_us, flow_run, journal)
+        (place, line)
+        for row in connection.execute(select(c.first_us, c.data).where(c.id.in_(ids)))
+        for place, line in _unpack(row.data, row.first_us, flow_run, journal)
     ]
     lines = [
         Line(one.t, one.level, one.logger, one.message, one.task_run, place) for place, one in sorted(found)
     ]
-    locks.remove(connection, log_chunks, c.id.in_([row.id for row in small]))
+    connection.execute(delete(log_chunks).where(c.id.in_(ids)))
     insert_chunks(connection, list(chunks(flow_run, journal, lines)))
 
 
 _small = (
-    select(log_chunks.c.id, log_chunks.c.first_us, log_chunks.c.data)
-    .where(
-        log_chunks.c.flow_run_id == bindparam("of_run"),
-        log_chunks.c.journal_id == bindparam("of_journal"),
-        log_chunks.c.lines < _SMALL,
-    )
+    select(log_chunks.c.id, log_chunks.c.flow_run_id, log_chunks.c.journal_id)
+    .where(log_chunks.c.flow_run_id.in_(bindparam("of_runs", expanding=True)), log_chunks.c.lines < _SMALL)
     .order_by(log_chunks.c.first_us)
-    .limit(CHUNK_LINES)
 )

@@ -29,9 +29,12 @@ class Together(Generic[Ask, Answer]):
     """Carries out requests of many threads: one at a time under each key, with all that wait there by then.
 
     Under one lock of the database they would wait for each other all the same, each with a transaction of its own.
+    Where they would not, ``patience_s`` says how many seconds a request waits for those before it: then it goes beside
+    them, with all that wait by then. So what is stuck holds up nobody else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float | None = None) -> None:
+        self._patience_s = -1 if patience_s is None else patience_s
         self._lock = threading.Lock()
         self._queues: dict[Hashable, _Queue] = {}
 
@@ -46,9 +49,13 @@ class Together(Generic[Ask, Answer]):
             queue.users += 1
             queue.waiting.append(mine)
         try:
-            with queue.turn:
+            mine_now = queue.turn.acquire(timeout=self._patience_s)
+            try:
                 if not mine.outcome.done():
                     self._work(queue, work)
+            finally:
+                if mine_now:
+                    queue.turn.release()
         finally:
             with self._lock:
                 queue.users -= 1
@@ -60,6 +67,8 @@ class Together(Generic[Ask, Answer]):
     def _work(self, queue: _Queue, work: Callable[[Sequence[Ask]], Sequence[Answer]]) -> None:
         with self._lock:
             waiting, queue.waiting = queue.waiting, []
+        if not waiting:
+            return  # others have them in their hands
         try:
             answers = work([one.ask for one in waiting])
         except BaseException as error:  # noqa: BLE001  # it belongs to all of them, each in its own thread
