@@ -27,7 +27,7 @@ demo: setup ## run real flows: one fails, one is killed, each is shown in the st
 	@$(BIN)/headrace demo
 
 test: setup ## run the tests (makes its own databases; no root)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 SEED ?= 1
 RUNS ?= 1000

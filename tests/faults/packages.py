@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +31,23 @@ def need(program: str, package: str) -> str:
     """Return where a program is, installing its package if that can be; skip the test otherwise, loudly."""
     found = find(program)
     if found is None and os.geteuid() == 0 and find("apt-get"):
-        _install(package)
+        with _alone():
+            if find(program) is None:
+                _install(package)
         found = find(program)
     if found is None:
         pytest.skip(
             f"NOT TESTED WITH {program.upper()}: install {package} (as root, the tests do so themselves)"
         )
     return found
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process install at a time: tests run in several."""
+    with (Path(tempfile.gettempdir()) / "headrace-tests-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _install(package: str) -> None:
