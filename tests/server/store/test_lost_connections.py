@@ -79,6 +79,32 @@ def test_a_commit_that_nobody_answers_is_not_tried_again(remote: Database, url: 
     assert remote.write(adding(1)) == 1
 
 
+def test_what_a_fault_ends_is_counted(remote: Database, url: str) -> None:
+    """A read that is cut, and a write whose commit is; a write that is done again is counted as that alone."""
+    with pytest.raises(DBAPIError), remote.read() as connection:
+        connection.execute(select(1))
+        cut(url, connection)
+        connection.execute(select(1))
+    cuts: list[int] = []
+
+    def unlucky(connection: Connection) -> int:
+        if not cuts:
+            cuts.append(1)
+            cut(url, connection)
+        return adding(1)(connection)
+
+    assert remote.write(unlucky) == 1
+    with pytest.raises(ZeroDivisionError):
+        remote.write(lambda _: 1 // 0)
+    assert dict(remote.ended) == {("read", "57P01"): 1}
+    assert sum(remote.faults.values()) == 1
+
+    event.listen(remote._engine, "commit", lambda connection: cut(url, connection))
+    with pytest.raises(DBAPIError):
+        remote.write(adding(2))
+    assert [work for work, _ in remote.ended] == ["read", "write"]
+
+
 def test_writes_beside_one_whose_connection_is_cut_go_on(url: str, home: Path) -> None:
     """Each has a transaction of its own: none of them is lost, none done twice, and what fails by itself still does."""
     cuts: list[int] = []

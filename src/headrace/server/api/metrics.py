@@ -48,6 +48,7 @@ class Meter:
         self._held = held
         self._now_us = now_us
         self._told: Tally[str] = Tally()
+        self._told_ended: Tally[tuple[str, str]] = Tally()
         self._lock = threading.Lock()
         self._asked_s, self._answer = -FRESH_S, b""
         self.registry = CollectorRegistry()
@@ -85,6 +86,12 @@ class Meter:
             "headrace_database_retries",
             "Writes that met a passing fault and were tried again.",
             ("code",),
+        )
+        self._ended = self._make(
+            Counter,
+            "headrace_database_faults",
+            "Reads and writes that a passing fault ended: whoever asked was told to come again.",
+            ("work", "code"),
         )
         self._deadlocks = self._make(Counter, "headrace_database_deadlocks", "Writes that met a deadlock.")
         self._pool = self._make(
@@ -132,6 +139,9 @@ class Meter:
                 self._faults.labels(code).inc(new)
                 if code in _DEADLOCKS:
                     self._deadlocks.inc(new)
+            for labels, count in list(self._database.ended.items()):
+                self._ended.labels(*labels).inc(count - self._told_ended[labels])
+                self._told_ended[labels] = count
 
     def text(self) -> bytes:
         """Return all figures, of all processes of this server."""

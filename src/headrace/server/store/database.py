@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from headrace.errors import ServerUnavailable, SettingError
@@ -47,7 +48,9 @@ class Database:
             url, writer=False, pool_size=2 if direct else READERS, cache_kib=reader_kib
         )
         self.faults: Counter[str] = Counter()
-        """How often writes met a passing fault since the start, by the database's code of it."""
+        """How often writes met a passing fault and were tried again since the start, by the database's code of it."""
+        self.ended: Counter[tuple[str, str]] = Counter()
+        """How often a passing fault ended a ``read`` or a ``write``, by the database's code of it."""
         self._writer = _writer_of(self._engine, writers, self._may_pass, direct=direct)
 
     @classmethod
@@ -113,7 +116,7 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection that sees one moment of the data and cannot write."""
-        with self._readers.connect() as connection:
+        with self._counted("read"), self._readers.connect() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -122,7 +125,18 @@ class Database:
         What it raises undoes what it did and is raised here. It may be called more than once (a passing
         fault, a neighbour in the same transaction), so it must do nothing but use its connection.
         """
-        return self._writer.write(work)
+        with self._counted("write"):
+            return self._writer.write(work)
+
+    @contextlib.contextmanager
+    def _counted(self, work: str) -> Iterator[None]:
+        """Count what a passing fault ends: whoever asked is told to come again."""
+        try:
+            yield
+        except (DBAPIError, LostRace, PoolTimeout) as error:
+            if isinstance(error, PoolTimeout) or self.is_passing(error):
+                self.ended[work, _code_of(error)] += 1
+            raise
 
     def is_passing(self, error: BaseException) -> bool:
         """Say whether an error passes by itself (a lock, a lost connection): ask the caller to come again."""
@@ -166,6 +180,13 @@ class Database:
         """Finish what is being written and give all connections back; closing twice is fine."""
         self._writer.close()
         self._readers.dispose()
+
+
+def _code_of(error: BaseException) -> str:
+    """Return the database's code of a passing fault, or a word where it has none."""
+    if isinstance(error, (LostRace, PoolTimeout)):
+        return "race" if isinstance(error, LostRace) else "pool"
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or "connection"
 
 
 def _writer_of(
