@@ -9,6 +9,7 @@ import sys
 from . import (
     at_once,
     away,
+    away_minute,
     cancel,
     claims,
     deliveries,
@@ -50,6 +51,7 @@ ALL = (
     idle,
     live_run,
     away,
+    away_minute,
     scheduler,
     claims,
     deliveries,
