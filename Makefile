@@ -54,9 +54,9 @@ soak: setup ## ten minutes of runs that end in all ways while workers, superviso
 
 SEEDS ?= 100
 
-faults: setup ## kill the server at random instants under runs, then crash PostgreSQL under them (SEEDS=100 each)
+faults: setup ## kill the server at random instants under runs, then it and its PostgreSQL by turns (SEEDS=100 each)
 	@$(BIN)/python -m tests.faults --seeds $(SEEDS)
-	@$(BIN)/python -m tests.faults --seeds $(SEEDS) --postgres
+	@$(BIN)/python -m tests.faults --seeds $(SEEDS) --postgres --server
 
 bench: setup ## measure, beside Prefect from its own environment; prints the table of docs/reference/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -66,10 +66,20 @@ class EmbeddedJournals:
         try:
             return work(self._database())
         except (SQLAlchemyError, OSError) as error:
-            raise ServerUnavailable(
-                f"The database in {self._settings.home_path} could not be used: {error}. "
-                "The journal is kept and shipped later; look at the folder's disk space and permissions."
-            ) from error
+            raise ServerUnavailable(self._why(error)) from error
+
+    def _why(self, error: Exception) -> str:
+        """Say which database could not be used, that nothing is lost by that, and what to look at."""
+        kept = "The journal is kept and shipped later"
+        if self._settings.database_url:
+            return (
+                f"The database that HEADRACE_DATABASE_URL names could not be used: {error}. {kept}; see whether it "
+                "runs, and lets this user in."
+            )
+        return (
+            f"The database in {self._settings.home_path} could not be used: {error}. {kept}; look at the folder's "
+            "disk space and permissions."
+        )
 
     def _database(self) -> Database:
         with self._opening:

@@ -26,7 +26,7 @@ def interpreter() -> Path:
     try:
         return Path(named) if named else peer.python()
     except peer.PeerMissing as error:
-        pytest.skip(f"THE REAL CLIENT WAS NOT TESTED: it cannot be installed here. {error}")
+        pytest.skip(f"NOT TESTED WITH THE REAL CLIENT: it cannot be installed here. {error}")
 
 
 class Client:

@@ -27,6 +27,9 @@ def main() -> int:
         help="crash a private PostgreSQL and end its connections; without it the server is killed, on SQLite",
     )
     parser.add_argument(
+        "--server", action="store_true", help="with --postgres: kill the server too, in the same storm"
+    )
+    parser.add_argument(
         "--pooler",
         metavar="PGBOUNCER",
         help="with --postgres: put this program before it, in transaction mode",
@@ -40,7 +43,9 @@ def main() -> int:
         if pooler is not None:
             closing.callback(pooler.close)
         way = pooler.url if pooler is not None else None
-        storm = closing.enter_context(Storm(folder, cluster=cluster, way=way, say=_say))
+        storm = closing.enter_context(
+            Storm(folder, cluster=cluster, strikes_server=asked.server, way=way, say=_say)
+        )
         try:
             storm.blow(range(asked.first, asked.first + asked.seeds))
         except AssertionError as error:

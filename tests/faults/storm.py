@@ -39,8 +39,9 @@ _BACKENDS = (
 class Storm:
     """A server, a worker and scripts; each seed is one blow at a random instant.
 
-    ``cluster`` holds the server's database; without it that is SQLite. ``way`` returns the URL by which the server
-    reaches a database of it, where that is not the direct one. ``say`` is given a line now and then.
+    ``cluster`` holds the server's database; without it that is SQLite. Then it is the cluster that is struck, and the
+    server as well if ``strikes_server`` says so; on SQLite always the server. ``way`` returns the URL by which the server
+    reaches a database of the cluster, where that is not the direct one. ``say`` is given a line now and then.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Storm:
         folder: Path,
         *,
         cluster: Cluster | None = None,
+        strikes_server: bool = False,
         way: Callable[[str], str] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -61,9 +63,11 @@ class Storm:
         self._crew = Crew(folder / "host", self._server.start())
         self._say = say
         self._failure: BaseException | None = None
-        self._kinds = [self._kill_server, self._kill_starting_server]
+        self._kinds: list[Callable[[random.Random], None]] = []
+        if cluster is None or strikes_server:
+            self._kinds += [self._kill_server, self._kill_starting_server]
         if cluster is not None:
-            self._kinds = [self._end_connections, self._restart_postgres]
+            self._kinds += [self._end_connections, self._restart_postgres]
 
     def __enter__(self) -> Storm:
         """Hire a worker."""

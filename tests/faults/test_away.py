@@ -1,4 +1,7 @@
-"""A server that is away for long: supervisors take no more memory and disk than they may, and what is left out is told."""
+"""A server that is away for long: supervisors take no more memory and disk than they may, and what is left out is told.
+
+On SQLite: a server that is away is so whatever its database is, and this is of the hosts.
+"""
 
 from __future__ import annotations
 

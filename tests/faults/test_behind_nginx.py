@@ -1,4 +1,7 @@
-"""nginx before the server: one that waits 5 s for an answer, less than polls do, and one that waits 60 s."""
+"""nginx before the server: one that waits 5 s for an answer, less than polls do, and one that waits 60 s.
+
+On SQLite: what nginx does to requests, and what clients learn from it, is the same before any database.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.testing.postgres import Cluster
+
 from ..verdicts.crew import Crew
 from ..verdicts.house import Json, history_of
 from ..verdicts.server import Server
@@ -68,8 +70,8 @@ def clock(tmp_path: Path) -> Clock:
 class Set(Server):
     """A server whose clock can be set."""
 
-    def __init__(self, home: Path, clock: Clock | None) -> None:
-        super().__init__(home, lease_s=LEASE_S)
+    def __init__(self, home: Path, clock: Clock | None, database_url: str | None) -> None:
+        super().__init__(home, lease_s=LEASE_S, database_url=database_url)
         self._environ.update(clock.environ if clock is not None else {})
 
 
@@ -78,8 +80,8 @@ def crews(tmp_path: Path) -> Iterator[Callable[..., Crew]]:
     """Make a server and a worker, either with a clock that can be set; end them afterwards."""
     made: list[Crew] = []
 
-    def make(*, servers: Clock | None = None, hosts: Clock | None = None) -> Crew:
-        crew = Crew(tmp_path / "host", Set(tmp_path / "server", servers).start())
+    def make(*, servers: Clock | None = None, hosts: Clock | None = None, url: str | None = None) -> Crew:
+        crew = Crew(tmp_path / "host", Set(tmp_path / "server", servers, url).start())
         made.append(crew)
         crew.hire(**(hosts.environ if hosts is not None else {}))
         return crew
@@ -136,11 +138,25 @@ def _are_silent(trial: Trial) -> bool:
         return False
 
 
-def test_a_servers_clock_is_set(clock: Clock, crews: Callable[..., Crew]) -> None:
-    """Nobody is presumed lost because an hour seems to have passed; states are in their order."""
-    live_through(crews(servers=clock), clock, (LOOKED_S, 2.0))
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """A new database: ``None`` on SQLite, where it is the home folder's file."""
+    if request.param == "sqlite":
+        yield None
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database() as url:
+        yield url
+
+
+def test_a_servers_clock_is_set(database_url: str | None, clock: Clock, crews: Callable[..., Crew]) -> None:
+    """Nobody is presumed lost because an hour seems to have passed; states are in their order.
+
+    On PostgreSQL, too, whose own clock stays right.
+    """
+    live_through(crews(servers=clock, url=database_url), clock, (LOOKED_S, 2.0))
 
 
 def test_a_hosts_clock_is_set(clock: Clock, crews: Callable[..., Crew]) -> None:
-    """Runs take as long as they took; their states are in their order."""
+    """Runs take as long as they took; their states are in their order. (No database is asked for a host's time.)"""
     live_through(crews(hosts=clock), clock, (2.0, 2.0), **clock.environ)

@@ -31,10 +31,10 @@ def test_a_server_that_is_killed_fifteen_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_postgres_that_crashes_and_ends_connections(tmp_path: Path, own_cluster: Cluster) -> None:
-    """The same while PostgreSQL recovers from crashes and ends connections."""
-    with Storm(tmp_path, cluster=own_cluster) as storm:
-        storm.blow(range(12))
+def test_a_server_and_its_postgres_that_are_killed_by_turns(tmp_path: Path, own_cluster: Cluster) -> None:
+    """The same while PostgreSQL recovers from crashes and ends connections, and the server is killed before it."""
+    with Storm(tmp_path, cluster=own_cluster, strikes_server=True) as storm:
+        storm.blow(range(16))
 
-    assert storm.runs >= 12
-    assert len(storm.blows) == 2
+    assert storm.runs >= 16
+    assert len(storm.blows) == 4

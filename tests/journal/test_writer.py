@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from headrace.journal.writer import JournalWriter, open_high
 from headrace.model import entries
 from headrace.model.entries import Log, encode
+from tests import disks
 
 from . import scripts
 from .scripts import ended, messages, records, run
@@ -359,23 +360,10 @@ def test_what_is_appended_to_a_torn_line_is_not_lost_with_it(path: Path, by: str
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> object:
-    """A file system of 256 KiB; mounting one takes root."""
-    import subprocess
-
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip(
-            "a small file system can only be mounted by root on Linux; RLIMIT_FSIZE is tested instead"
-        )
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"this sandbox forbids mount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    with disks.small_disk(tmp_path / "disk", "256k") as disk:
+        yield disk
 
 
 FULL = """

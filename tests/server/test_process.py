@@ -21,14 +21,28 @@ from headrace.errors import ServerUnavailable, SettingError
 from headrace.journal.spool import start_ticks
 from headrace.server import process
 from headrace.settings import Settings, load
+from headrace.testing.postgres import Cluster
 
 
 @pytest.fixture
-def settings(home: Path) -> Iterator[Settings]:
-    """Settings with a free port; what was started is ended."""
+def plain(home: Path) -> Iterator[Settings]:
+    """Settings with a free port, for what no database has to do with; what was started is ended."""
     settings = load().replace(server_port=0)
     yield settings
     process.stop(settings)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, plain: Settings) -> Iterator[Settings]:
+    """Settings with a free port and either database, a new one; what was started is ended."""
+    if request.param == "sqlite":
+        yield plain
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database() as url:
+        settings = plain.replace(database_url=url)
+        yield settings
+        process.stop(settings)
 
 
 def test_a_server_starts_is_found_and_ends(settings: Settings, home: Path) -> None:
@@ -102,10 +116,10 @@ def test_a_home_has_one_server(settings: Settings) -> None:
     assert process.status(settings).healthy
 
 
-def test_a_port_that_is_taken_is_said_so(settings: Settings) -> None:
+def test_a_port_that_is_taken_is_said_so(plain: Settings) -> None:
     """With the way out; also when it is started behind."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        busy = settings.replace(server_port=taken.getsockname()[1])
+        busy = plain.replace(server_port=taken.getsockname()[1])
         with pytest.raises(SettingError, match="--port"):
             process.serve(busy)
         with pytest.raises(ServerUnavailable, match="--port"):
@@ -113,9 +127,9 @@ def test_a_port_that_is_taken_is_said_so(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
-def test_others_are_let_in_only_when_they_are_asked_who_they_are(settings: Settings, host: str) -> None:
+def test_others_are_let_in_only_when_they_are_asked_who_they_are(plain: Settings, host: str) -> None:
     """Without an auth setting another address is refused before anything is opened."""
-    open_to_all = settings.replace(server_host=host)
+    open_to_all = plain.replace(server_host=host)
     with pytest.raises(SettingError, match="server_auth_string"):
         process.serve(open_to_all)
 
@@ -124,9 +138,9 @@ def test_others_are_let_in_only_when_they_are_asked_who_they_are(settings: Setti
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
-def test_loopback_needs_no_word(settings: Settings, host: str) -> None:
+def test_loopback_needs_no_word(plain: Settings, host: str) -> None:
     """Only this machine reaches it."""
-    process.check_host(settings.replace(server_host=host), allow_unauthenticated=False)
+    process.check_host(plain.replace(server_host=host), allow_unauthenticated=False)
 
 
 def test_the_foreground_server_says_what_is_wrong_without_a_traceback(home: Path) -> None:
@@ -144,9 +158,9 @@ def test_the_foreground_server_says_what_is_wrong_without_a_traceback(home: Path
     assert "Traceback" not in ended.stderr
 
 
-def test_a_server_with_a_word_asks_for_it(settings: Settings) -> None:
+def test_a_server_with_a_word_asks_for_it(plain: Settings) -> None:
     """Settings that code changed reach the process behind."""
-    address = process.start_in_background(settings.replace(server_auth_string="ada:secret"))
+    address = process.start_in_background(plain.replace(server_auth_string="ada:secret"))
 
     assert httpx.post(address["url"] + "/flows/count").status_code == 401
     assert httpx.post(address["url"] + "/flows/count", auth=("ada", "secret")).status_code == 200

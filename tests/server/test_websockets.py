@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,18 +17,23 @@ from websockets.sync.client import ClientConnection, connect
 
 from headrace.server import process
 from headrace.settings import load
+from headrace.testing.postgres import Cluster
 
 TASK = "01a20879-4912-75ac-8e3e-b5bcc94ae52f"
 TOKEN = "ada:secret"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of a server that asks for a word."""
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a server that asks for a word, on either database."""
     home: Path = tmp_path_factory.mktemp("websockets")
     settings = load({"HEADRACE_HOME": str(home)}).replace(server_port=0, server_auth_string=TOKEN)
-    yield process.start_in_background(settings)["url"]
-    process.stop(settings)
+    with contextlib.ExitStack() as closing:
+        if request.param == "postgres":
+            cluster: Cluster = request.getfixturevalue("postgres")
+            settings = settings.replace(database_url=closing.enter_context(cluster.database()))
+        closing.callback(process.stop, settings)
+        yield process.start_in_background(settings)["url"]
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def greeted(server: str, path: str) -> Iterator[ClientConnection]:
 
 def eventually(read: Callable[[], Any], expected: Any) -> None:
     """Read until it is as expected; what comes over a websocket has no answer to wait for."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (found := read()) != expected:
         assert time.monotonic() < deadline, f"{found} is not {expected}"
         time.sleep(0.02)

@@ -211,14 +211,15 @@ class Script:
 class House:
     """Scripts and what is on record of them.
 
-    ``url`` is a server's base URL with ``/api``; without one the home folder's database is read as the
-    command line reads it: by the same application, in this process.
+    ``url`` is a server's base URL with ``/api``; without one the home folder's database, or the one at
+    ``database_url``, is read as the command line reads it: by the same application, in this process.
     """
 
-    def __init__(self, folder: Path, url: str | None = None) -> None:
+    def __init__(self, folder: Path, url: str | None = None, *, database_url: str | None = None) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.url = url
+        self.database_url = database_url
         self.spool = Spool(self.home)
         self.scripts: list[Script] = []
         self._client: httpx.Client | None = None
@@ -233,7 +234,8 @@ class House:
 
     def environment(self, **environ: object) -> dict[str, str]:
         """Return the environment of what is started here."""
-        where = {"HEADRACE_API_URL": self.url} if self.url is not None else {}
+        given = {"HEADRACE_API_URL": self.url, "HEADRACE_DATABASE_URL": self.database_url}
+        where = {name: value for name, value in given.items() if value is not None}
         return clean_environment(self.home, **{**where, **environ})
 
     def start(
@@ -294,7 +296,7 @@ class House:
         if self.url is not None:
             return httpx.Client(base_url=self.url, timeout=5.0, trust_env=False)
         settings = load(clean_environment(self.home))
-        database = Database.open(None, settings.home_path, direct=True)
+        database = Database.open(self.database_url, settings.home_path, direct=True)
         self._closing.callback(database.close)
         transport = InProcessTransport(create_app(settings, database, services=False))
         return httpx.Client(base_url="http://embedded/api", transport=transport)

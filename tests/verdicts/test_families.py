@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
-from .house import HEADRACE, House, Process, clean_environment, evidence_of, history_of, state_of, until
+from headrace.server.store.database import FILE_NAME
+
+from .house import HEADRACE, House, Process, evidence_of, history_of, state_of, until
 
 GRACE_S = 1.0
 
@@ -183,7 +185,7 @@ def test_row_36_retries_that_fail(house: House) -> None:
 
 
 def test_row_41_plain_script_as_a_user_runs_it(embedded: House) -> None:
-    """`python flow.py` with nothing set but a home directory, then `headrace flow-run ls`."""
+    """`python flow.py` with nothing set but a home directory (and a database), then `headrace flow-run ls`."""
     import subprocess
     import sys
 
@@ -192,7 +194,7 @@ def test_row_41_plain_script_as_a_user_runs_it(embedded: House) -> None:
     (person / "flow.py").write_text(
         "from headrace import flow\n\n@flow\ndef hello(name='you'):\n    return name\n\nhello()\n"
     )
-    environ = clean_environment(embedded.home)
+    environ = embedded.environment()
     del environ["HEADRACE_HOME"]
     environ["HOME"] = str(person)
     plain = {"cwd": person, "env": environ, "capture_output": True, "text": True, "timeout": 30}
@@ -203,6 +205,7 @@ def test_row_41_plain_script_as_a_user_runs_it(embedded: House) -> None:
     assert "hello" in listed.stdout
     assert "Completed" in listed.stdout
     assert (person / ".headrace").is_dir()
+    assert (person / ".headrace" / FILE_NAME).exists() == (embedded.database_url is None)
 
 
 @pytest.mark.parametrize("how", ["os.kill(os.getpid(), 9)", "os._exit(3)"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
 from headrace.model import entries
+from tests import disks
 
 from .house import House, state_of, until
 
@@ -51,15 +51,8 @@ FILLS = """
 @pytest.fixture
 def small_disk(house: House) -> Iterator[House]:
     """The same house, its home folder on a disk of 4 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount the small disk that this test fills")
-    house.home.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(house.home)], check=True)
-    try:
+    with disks.small_disk(house.home, "4m"), contextlib.closing(house):
         yield house
-    finally:
-        house.close()
-        subprocess.run(["umount", "-l", str(house.home)], check=True)
 
 
 def test_row_38_disk_full_under_the_journal(small_disk: House) -> None:

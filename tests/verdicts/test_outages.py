@@ -1,18 +1,21 @@
-"""Rows 23 to 31, 39 and 42: servers, supervisors, networks and hosts that go away, and come back."""
+"""Rows 23 to 31, 39 and 42: servers, databases, supervisors, networks and hosts that go away, and come back."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from headrace.model import entries
 from headrace.model.states import TERMINAL
+from headrace.testing.postgres import Cluster
 
 from .house import House, Script, evidence_of, history_of, share, state_of, until
 from .server import Network, Server
@@ -124,6 +127,53 @@ def moment_us(text: str) -> int:
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     since = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+class Records(NamedTuple):
+    """A home folder whose records are kept in PostgreSQL, and the log of who writes them there, if that is a server."""
+
+    house: House
+    log: Path | None
+
+
+@pytest.fixture(params=["server", "embedded"])
+def records(request: pytest.FixtureRequest, postgres: Cluster, tmp_path: Path) -> Iterator[Records]:
+    """Scripts before a server on PostgreSQL, and scripts whose companions write into it themselves."""
+    with postgres.database() as url, contextlib.ExitStack() as closing:
+        closing.callback(postgres.start)  # to drop the database, whatever became of the test
+        server = Server(tmp_path / "server", database_url=url) if request.param == "server" else None
+        if server is not None:
+            closing.callback(server.start().kill)
+        house = House(tmp_path, server.url) if server is not None else House(tmp_path, database_url=url)
+        closing.callback(house.close)
+        yield Records(house, server and server.home / "server.log")
+
+
+def test_row_25_postgresql_restarted(records: Records, postgres: Cluster) -> None:
+    """A database that is restarted, and even SIGKILLed, under a run loses nothing and doubles nothing."""
+    house = records.house
+    script = house.start(STEADY, str(enough(house)))
+    until(lambda: house.flow_run(script.root()), "the run on record", told=script.told)
+    for end in (postgres.stop, postgres.kill):
+        known = len(house.logs(script.root()))
+        end()
+        seen = len(script.lines())
+        until(lambda before=seen: len(script.lines()) > before + 100, "the run to go on", told=script.told)
+        postgres.start()
+        until(
+            lambda before=known: len(house.logs(script.root())) > before + 20,
+            "more lines on record",
+            within=5.0,
+            told=script.told,
+        )
+    enough(house).touch()
+    run = house.end_of(script)
+
+    assert state_of(run) == ("COMPLETED", "Completed")
+    assert history_of(run) == ["Pending", "Running", "Completed"]
+    assert_all_there_once(house, script)
+    house.assert_never_crashed()
+    assert records.log is None or "Traceback" not in records.log.read_text()
 
 
 def test_row_28_supervisor_killed(house: House) -> None:

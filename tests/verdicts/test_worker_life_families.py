@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from headrace.model import entries
+from tests import disks
 
 from .crew import Crew, Deployment, Run
 from .house import Json, Process, evidence_of, history_of, state_of, until
@@ -445,19 +445,14 @@ FILLS = """
 @pytest.fixture
 def small_disk(tmp_path: Path, new_database_url: str | None) -> Iterator[Crew]:
     """A worker whose home folder lies on a disk of 6 MB, and a server whose does not."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount the small disk that this test fills")
     server = Server(tmp_path / "server", database_url=new_database_url).start()
     crew = Crew(tmp_path / "host", server)
-    crew.home.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(crew.home)], check=True)
     try:
-        crew.hire()
-        yield crew
+        with disks.small_disk(crew.home, "6m"), contextlib.closing(crew):
+            crew.hire()
+            yield crew
     finally:
-        crew.close()
         server.stop()
-        subprocess.run(["umount", "-l", str(crew.home)], check=True)
 
 
 def test_row_38_disk_full_under_the_journal(small_disk: Crew) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +13,15 @@ from headrace.model.orders import Claim, Job, Order, PlannedRun
 from headrace.settings import load
 from headrace.worker.launcher import NotNow
 from headrace.worker.launchers.process import ProcessLauncher
+from tests.disks import small_disk
 from tests.verdicts.house import until
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount the small disk that this test fills")
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], check=True)
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        yield disk
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from headrace.server import ingest
 from headrace.server.store import flow_runs, pages, task_runs
 from headrace.server.store.database import Database
 from headrace.server.store.filters import Scope, rare_parts, state_parts
+from headrace.testing.postgres import Cluster
 from headrace.wire.filters import FlowRunFilter, TaskRunFilter
 
 from ..journals import JOURNAL, NOW, an_id, lines, opened
@@ -45,9 +47,9 @@ _SORTS = (
 _TASK_SORTS = ("EXPECTED_START_TIME_DESC", "EXPECTED_START_TIME_ASC", "ID_DESC", "NAME_ASC", "END_TIME_DESC")
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A database with 120 flow runs, and as many task runs, whose times and names are in no order and often the same."""
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database of either kind with 120 flow runs, and as many task runs, whose times and names are in no order and often the same."""
     rng, made = random.Random(7), [opened()]
     for number in range(120):
         run, t = an_id(number, 1), NOW + rng.randrange(20) * 1000
@@ -60,10 +62,15 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
             entries.TaskRun(task, t, "load", f"load-{rng.randrange(30)}", str(number), run),
             entries.State(task, t + 5, kind, name),
         ]
-    database = Database.open("", tmp_path_factory.mktemp("many"))
-    ingest.append(database, JOURNAL, 0, lines(made), now_us=NOW, leased=False)
-    yield database
-    database.close()
+    with contextlib.ExitStack() as closing:
+        url = ""
+        if request.param == "postgres":
+            cluster: Cluster = request.getfixturevalue("postgres")
+            url = closing.enter_context(cluster.database())
+        database = Database.open(url, tmp_path_factory.mktemp("many"))
+        closing.callback(database.close)
+        ingest.append(database, JOURNAL, 0, lines(made), now_us=NOW, leased=False)
+        yield database
 
 
 Lists = Callable[[Database, dict[str, Any], str, int, int], list[str]]

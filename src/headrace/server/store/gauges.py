@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from headrace.model.states import BY_NAME, DEFAULT_NAME, TERMINAL
 
-from .tables import flow_runs, work_pools, work_queues
+from .tables import flow_runs, walking, work_pools, work_queues
 
 _r = flow_runs.c
 _q = work_queues.c
@@ -44,7 +44,7 @@ class Queue(NamedTuple):
 
 
 def open_runs(connection: Connection) -> list[Count]:
-    """Count flow runs that have not ended, by state. Walks ``ix_flow_runs_state_type_id``."""
+    """Count flow runs that have not ended, by state. Walks one of ``ix_flow_runs_state_type_*``, or ``ix_flow_runs_open``."""
     where = (_r.state_type.in_(_OPEN), _r.end_us.is_(None))
     found = select(_r.state_type, _r.state_name, func.count()).where(*where)
     return _by_known_name(connection.execute(found.group_by(_r.state_type, _r.state_name)))
@@ -52,15 +52,15 @@ def open_runs(connection: Connection) -> list[Count]:
 
 def ended_runs(connection: Connection, since_us: int) -> list[Count]:
     """Count flow runs that ended after a time, by state. Walks ``ix_flow_runs_end``."""
-    where = _r.end_us >= since_us
-    found = select(_r.state_type, _r.state_name, func.count()).where(where)
-    return _by_known_name(connection.execute(found.group_by(_r.state_type, _r.state_name)))
+    found = select(_r.state_type, _r.state_name, func.count()).where(_r.end_us >= since_us)
+    counted = found.group_by(_r.state_type, _r.state_name)
+    return _by_known_name(connection.execute(walking(counted, flow_runs, "ix_flow_runs_end")))
 
 
 def queues(connection: Connection, now_us: int) -> list[Queue]:
     """Return what waits in each queue, the oldest queues first.
 
-    Walks ``ix_flow_runs_state_type_expected_start`` once for all of them.
+    Walks one of ``ix_flow_runs_state_type_*`` once for all of them.
     """
     first = select(_q.id, work_pools.c.name.label("pool"), _q.name).join(
         work_pools, work_pools.c.id == _q.work_pool_id

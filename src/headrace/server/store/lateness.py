@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from . import history
@@ -38,7 +38,8 @@ def overdue(connection: Connection, before_us: int, limit: int) -> list[str]:
     """
     where = (
         _c.state_name == "Scheduled",
-        _c.state_type == "SCHEDULED",
+        # Not as a plain comparison, or both databases walk an index of the type, past all that is planned and late.
+        func.coalesce(_c.state_type, "") == "SCHEDULED",
         _c.expected_start_us <= before_us,
         _c.next_scheduled_us <= before_us,
     )
@@ -47,7 +48,7 @@ def overdue(connection: Connection, before_us: int, limit: int) -> list[str]:
 
 
 def paused(connection: Connection) -> list[Paused]:
-    """Return all flow runs that wait for somebody, without a process. Walks ``ix_flow_runs_state_type_id``."""
+    """Return all flow runs that wait for somebody, without a process. Walks one of ``ix_flow_runs_state_type_*``."""
     where = (_c.state_type == "PAUSED", _c.holds_slot.is_(False))
     return [Paused(*row) for row in connection.execute(select(_c.id, _c.state_us).where(*where))]
 
@@ -55,7 +56,7 @@ def paused(connection: Connection) -> list[Paused]:
 def unbegun(connection: Connection, before_us: int) -> list[Unbegun]:
     """Return flow runs that are Pending since before ``before_us`` and take a slot of their deployment's limit.
 
-    Those in a journal have a lease of their own. Walks ``ix_flow_runs_state_type_id``.
+    Those in a journal have a lease of their own. Walks one of ``ix_flow_runs_state_type_*``.
     """
     joined = flow_runs.join(deployments, deployments.c.id == _c.deployment_id)
     statement = select(_c.id, _c.state_us, deployments.c.concurrency_options).select_from(joined)

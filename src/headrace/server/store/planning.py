@@ -138,7 +138,7 @@ def drop_planned(
 
     Called when its schedules change or it is paused; ``of_schedules`` are those that changed, ``None`` means all.
     Who holds runs already passes over what others hold (``skip_locked``).
-    Walks ``ix_flow_runs_deployment_open``.
+    Walks ``ix_flow_runs_deployment_open`` or, on SQLite, one of ``ix_flow_runs_state_type_*``.
     """
     where = [
         _r.deployment_id == deployment_id,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection, RowMapping
 
-from .tables import flow_runs, work_queues
+from .tables import flow_runs, walking, work_queues
 
 _c = flow_runs.c
 
@@ -19,7 +19,7 @@ Counts = dict[str, int]
 
 def of_queues(connection: Connection, ids: Collection[str]) -> Counts:
     """Count the runs of work queues that live. Walks ``ix_flow_runs_queue_slots``."""
-    return _by(connection, _c.work_queue_id, ids)
+    return _by(connection, _c.work_queue_id, "ix_flow_runs_queue_slots", ids)
 
 
 def of_pools(connection: Connection, ids: Collection[str]) -> Counts:
@@ -35,14 +35,14 @@ def of_pools(connection: Connection, ids: Collection[str]) -> Counts:
 
 def of_deployments(connection: Connection, ids: Collection[str]) -> Counts:
     """Count the runs of deployments that live. Walks ``ix_flow_runs_deployment_slots``."""
-    return _by(connection, _c.deployment_id, ids)
+    return _by(connection, _c.deployment_id, "ix_flow_runs_deployment_slots", ids)
 
 
-def _by(connection: Connection, column: ColumnElement[str], ids: Collection[str]) -> Counts:
+def _by(connection: Connection, column: ColumnElement[str], index: str, ids: Collection[str]) -> Counts:
     if not ids:
         return {}
-    rows = connection.execute(select(column, func.count()).where(column.in_(ids), *_LIVES).group_by(column))
-    return {row[0]: row[1] for row in rows}
+    statement = select(column, func.count()).where(column.in_(ids), *_LIVES).group_by(column)
+    return {row[0]: row[1] for row in connection.execute(walking(statement, flow_runs, index))}
 
 
 _SHOWN = (_c.id, _c.name, _c.state_type, _c.state_name, _c.state_us, _c.start_us, _c.work_queue_id)

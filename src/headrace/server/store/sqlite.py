@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Table, create_engine, event, func, literal, select
 from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import OperationalError
 
@@ -26,6 +27,7 @@ def upsert(table: Table) -> Insert:
 def open_engine(url: URL, *, writer: bool, pool_size: int, cache_kib: int) -> Engine:
     """Return an engine whose transactions begin IMMEDIATE (writer) or cannot write at all (reader)."""
     engine = create_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=60)
+    engine.dialect.statement_compiler = _Compiler
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
@@ -40,6 +42,14 @@ def open_engine(url: URL, *, writer: bool, pool_size: int, cache_kib: int) -> En
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     return engine
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes down which index a statement names (``tables.walking``)."""
+
+    def get_from_hint_text(self, table: Any, text: Any) -> Any:  # noqa: ARG002  # the signature is SQLAlchemy's
+        """Return what stands behind the table's name."""
+        return text
 
 
 def prepare(connection: Any, *, cache_kib: int) -> None:
