@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -18,9 +19,12 @@ from headrace.errors import ServerUnavailable, SettingError
 
 from . import schema
 from .locks import LostRace
+from .standing import Standing
 from .writer import DirectWriter, GroupWriter, MayPass, PooledWriter
 
 T = TypeVar("T")
+
+_log = logging.getLogger("headrace.server")
 
 FILE_NAME = "headrace.db"
 """The SQLite file in a home folder."""
@@ -52,39 +56,72 @@ class Database:
 
     @classmethod
     def open(cls, url: str | None, home: Path, *, direct: bool = False) -> Database:
-        """Open the database at ``url``, or the SQLite file in ``home``, brought to the shape this code needs.
+        """Open the database at ``url``, or the SQLite file in ``home``, with tables that this code can work on.
 
         ``direct`` writes in the calling thread and keeps caches small: for companions and commands.
 
         Raises:
-            SettingError: the URL cannot be read or is of no kind known here, its driver is not installed, or a
-                newer Headrace made the database.
+            SettingError: the URL cannot be read or is of no kind known here, its driver is not installed, a newer
+                Headrace has changed the tables so that this one cannot work on them, or a post migration comes first.
             ServerUnavailable: PostgreSQL cannot be reached, or does not let us in.
         """
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = cls(read_url(url, home), direct=direct)
         try:
-            if not database.is_current():
-                database.migrate()
+            database._prepare(tells=not direct)
         except BaseException:
             database.close()
             raise
         return database
 
-    def is_current(self) -> bool:
-        """Say whether the tables are those of this code."""
+    def _prepare(self, *, tells: bool) -> None:
+        """Migrate as far as may be done without being asked; ``tells``: say in the log what is left."""
+        found = self.standing()
+        if not found.fits or (found is Standing.WAITING and not self.has_others):
+            self.migrate()
+            found = self.standing() if tells else found
+        if tells and found is Standing.WAITING:
+            _log.warning(
+                "The database waits for its last migrations. When no server of an older version works on it any more: "
+                "headrace server database upgrade --finish"
+            )
+
+    def standing(self) -> Standing:
+        """Say how the tables stand to this code."""
         path = _file_of(self.url)
         if path is not None and not path.exists():
-            return False
+            return Standing.ABSENT
         with self._explained(), self.read() as connection:
-            return schema.version_of(connection) == schema.HEAD
+            return schema.standing_of(connection)
 
-    def migrate(self) -> None:
-        """Bring the tables to the shape this code needs; nothing happens when they have it."""
+    def is_current(self) -> bool:
+        """Say whether the tables are those of this code, all migrations done."""
+        return self.standing() is Standing.CURRENT
+
+    def migrate(self, *, finish: bool | None = None) -> None:
+        """Let this code work on the tables; nothing happens when it can.
+
+        ``finish`` carries out post migrations too, after which no older code can work here; ``None`` does so on SQLite,
+        which has one server.
+        """
         path = _file_of(self.url)
         lock = None if path is None else path.with_name(path.name + ".lock")
         with self._explained():
-            schema.ensure(self._engine, self.kind, lock)
+            schema.ensure(self._engine, self.kind, lock, finish=self._finishes(finish))
+
+    def plan(self, *, finish: bool | None = None) -> schema.Plan:
+        """Say what :meth:`migrate` would do with tables that are there.
+
+        Raises:
+            SettingError: this code cannot work on them, and migrating would not change that.
+        """
+        if self.standing() is Standing.ABSENT:
+            return schema.Plan([], [])
+        with self._explained(), self.read() as connection:
+            return schema.plan(connection, finish=self._finishes(finish))
+
+    def _finishes(self, told: bool | None) -> bool:
+        return not self.has_others if told is None else told
 
     def remake(self, work: Callable[[Connection], T]) -> T:
         """Carry out ``work``, which may make and drop tables, in a transaction that nobody else's does meanwhile."""
