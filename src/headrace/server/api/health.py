@@ -50,7 +50,7 @@ _lookers = CapacityLimiter(
 
 @router.get("/ready")
 async def perform_readiness_check(request: Request) -> Response:
-    """Answer when requests can be served: this server can work on the database, and it stays."""
+    """Answer when requests can be served: this server can work on the database, it takes writes, the server stays."""
     why = await _why_not(request)
     return Json({"message": "OK"}) if why is None else Json({"message": why}, 503, {"Retry-After": "1"})
 
@@ -71,7 +71,7 @@ async def _why_not(request: Request) -> str | None:
 
 
 def _why_unfit(database: Database) -> str | None:
-    return _UNFIT.get(database.standing())
+    return _UNFIT.get(database.standing()) or database.why_unwritable()
 
 
 @router.get("/hello", response_model=str)

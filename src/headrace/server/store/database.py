@@ -98,6 +98,11 @@ class Database:
         """Say whether the tables are those of this code, all migrations done."""
         return self.standing() is Standing.CURRENT
 
+    def why_unwritable(self) -> str | None:
+        """Say in a sentence for everybody why nothing can be written now; ``None``: it can be. Nothing is written."""
+        why: str | None = self.kind.why_unwritable(self._engine)
+        return why
+
     def migrate(self, *, finish: bool | None = None) -> None:
         """Let this code work on the tables; nothing happens when it can.
 
@@ -166,6 +171,10 @@ class Database:
         if isinstance(error, LostRace):
             return True
         return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_busy(error.orig)
+
+    def is_refused(self, error: BaseException) -> bool:
+        """Say whether a write found no room, or a file that cannot be written: somebody has to see to it."""
+        return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_refused(error.orig)
 
     def _may_pass(self, error: BaseException, tries: int) -> bool:
         """Say whether a write that failed with ``error`` after so many tries is worth another; counts the fault."""
