@@ -29,8 +29,8 @@ _log = logging.getLogger("headrace.server")
 FILE_NAME = "headrace.db"
 """The SQLite file in a home folder."""
 
-READERS = 16
-"""Connections for reading: as many as threads of a server are worth letting read at once."""
+CONNECTIONS = 24
+"""What the setting ``database_connections`` says by itself."""
 
 
 class Database:
@@ -39,26 +39,28 @@ class Database:
     ``kind`` is the module of what differs between databases (``store.sqlite`` or ``store.postgres``).
     """
 
-    def __init__(self, url: URL, *, direct: bool = False) -> None:
+    def __init__(self, url: URL, *, direct: bool = False, connections: int = CONNECTIONS) -> None:
         self.url = url
         self.kind = _kind_of(url)
         # SQLite's. The kernel keeps the file's busy part, once for all connections: larger caches of theirs made a
         # server of a million task runs hardly faster and 90 MB larger. A companion is one of many and small.
         cache_kib, reader_kib = (4_096, 1_024) if direct else (16_384, 2_048)
-        writers = 1 if direct else self.kind.WRITERS
+        sizes = self.kind.pool_sizes(connections)  # says what is wrong with it, used or not
+        writers, readers = (1, 2) if direct else sizes
         self._engine = self.kind.open_engine(url, writer=True, pool_size=writers, cache_kib=cache_kib)
-        self._readers = self.kind.open_engine(
-            url, writer=False, pool_size=2 if direct else READERS, cache_kib=reader_kib
-        )
+        self._readers = self.kind.open_engine(url, writer=False, pool_size=readers, cache_kib=reader_kib)
         self.faults: Counter[str] = Counter()
         """How often writes met a passing fault since the start, by the database's code of it."""
         self._writer = _writer_of(self._engine, writers, self._may_pass, direct=direct)
 
     @classmethod
-    def open(cls, url: str | None, home: Path, *, direct: bool = False) -> Database:
+    def open(
+        cls, url: str | None, home: Path, *, direct: bool = False, connections: int = CONNECTIONS
+    ) -> Database:
         """Open the database at ``url``, or the SQLite file in ``home``, with tables that this code can work on.
 
-        ``direct`` writes in the calling thread and keeps caches small: for companions and commands.
+        ``direct`` writes in the calling thread and keeps caches small: for companions and commands, with three
+        connections. Others open as many as ``connections`` to PostgreSQL.
 
         Raises:
             SettingError: the URL cannot be read or is of no kind known here, its driver is not installed, a newer
@@ -66,7 +68,7 @@ class Database:
             ServerUnavailable: PostgreSQL cannot be reached, or does not let us in.
         """
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        database = cls(read_url(url, home), direct=direct)
+        database = cls(read_url(url, home), direct=direct, connections=connections)
         try:
             database._prepare(tells=not direct)
         except BaseException:

@@ -26,8 +26,8 @@ for _table in metadata.tables.values():
         if "where" in _index.info:
             _index.dialect_options["postgresql"]["where"] = _index.info["where"]
 
-WRITERS = 8
-"""Connections for writing: each transaction has its own, and locks its rows in the order of ``locks.py``."""
+LEAST_CONNECTIONS = 6
+"""Of a server: two that write, since writes that shared one would share its locks too, and four that read."""
 
 POOLER = "pooler"
 """The part of a URL's query that names the mode of the pooler it leads to. It is ours, not the driver's."""
@@ -67,6 +67,20 @@ _SCHEMA_LOCK = 0x6865616472616365
 def upsert(table: Table) -> Insert:
     """Return an INSERT that can be given ``on_conflict_do_*``."""
     return insert(table)
+
+
+def pool_sizes(connections: int) -> tuple[int, int]:
+    """Return how many of so many connections write, each a transaction of its own, and how many read.
+
+    Raises:
+        SettingError: they are too few.
+    """
+    if connections < LEAST_CONNECTIONS:
+        raise SettingError(
+            f"database_connections is {connections}; a server on PostgreSQL needs {LEAST_CONNECTIONS} at least, a third of "
+            "them to write."
+        )
+    return connections // 3, connections - connections // 3
 
 
 def keeps_sessions(url: URL) -> bool:

@@ -16,8 +16,13 @@ from sqlalchemy.exc import OperationalError
 BUSY_TIMEOUT_MS = 60_000
 """How long a statement waits for another process's write: companions write one after the other."""
 
-WRITERS = 1
-"""Connections for writing: there is one writer at a time anyhow, so many writes share its transactions."""
+READERS = 16
+"""Connections for reading: as many as threads of a server are worth letting read at once."""
+
+
+def pool_sizes(connections: int) -> tuple[int, int]:  # noqa: ARG001  # PostgreSQL's, whose connections are few
+    """Return how many connections write and read: there is one writer anyhow, so many writes share its transactions."""
+    return 1, READERS
 
 
 def upsert(table: Table) -> Insert:
