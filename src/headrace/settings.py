@@ -71,6 +71,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("server_body_limit", int, 32_000_000, "bytes", "The largest request body that is taken."),
     Setting("worker_webserver_host", str, "127.0.0.1", "", "The address on which a worker's health endpoint listens.", "PREFECT_WORKER_WEBSERVER_HOST"),
     Setting("worker_webserver_port", int, 8080, "", "The port on which a worker's health endpoint listens; 0: a free one.", "PREFECT_WORKER_WEBSERVER_PORT"),
+    Setting("database_connections", int, 24, "count", "How many connections a server process opens to PostgreSQL at most, beside one that listens: a third of them to write, the others to read; 6 at least."),
     Setting("database_url", str, "", "", "SQLAlchemy URL of the server's database; empty: SQLite in the home folder.", "PREFECT_API_DATABASE_CONNECTION_URL", True),
 )
 # fmt: on

@@ -12,6 +12,7 @@ from headrace.cli.database import size
 from headrace.server.store.database import FILE_NAME, Database
 from headrace.testing.postgres import Cluster
 
+from ..server.release_to_come import ADDS, TAKES, release_to_come
 from ..server.store.filled import fill, rows
 from .conftest import Headrace
 
@@ -77,6 +78,47 @@ def test_a_database_is_copied_to_postgresql(
         copied = Database.open(url, home)
         assert rows_in(filled) == rows(copied)
         copied.close()
+
+
+def test_an_upgrade_says_what_it_does_and_what_waits(
+    inside: Headrace, postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL servers of the version before may still be there; a dry run tells the same and does nothing."""
+    upgrade = (*DATABASE, "upgrade")
+    with postgres.database() as url:
+        monkeypatch.setenv("HEADRACE_DATABASE_URL", url)
+        assert inside(*upgrade).code == 0
+        with release_to_come(tmp_path / "newer", ADDS, TAKES) as (added, newest):
+            told = [
+                inside(*upgrade, *options).out.splitlines()
+                for options in (["--dry-run"], [], ["--dry-run"], ["--finish"], ["--finish"])
+            ]
+            checked = inside(*DATABASE, "check")
+        again = inside(*upgrade)
+
+    first, last = f"  {added} {ADDS.does}", f"  {newest} {TAKES.does}"
+    waits = "When no server of an older version is left, `headrace server database upgrade --finish` does:"
+    assert told[0][0].endswith("would be upgraded.") and told[0][1:] == [first, waits, last]
+    assert told[1][0].startswith("Upgraded the database") and told[1][1:] == [first, waits, last]
+    assert told[2][0].endswith("is up to date.") and told[2][1:] == [waits, last]
+    assert told[3][0].startswith("Upgraded the database") and told[3][1:] == [last]
+    assert told[4][0].endswith("is up to date.") and len(told[4]) == 1
+    assert (
+        checked.code == 1 and "deployments.pause_reason is missing" in checked.err
+    )  # today's tables have it
+    assert again.code == 2 and f"takes Headrace of revision {added} or newer" in again.err
+
+
+def test_sqlite_is_upgraded_at_once(inside: Headrace, filled: Path, tmp_path: Path) -> None:
+    """It has one server; code of today that it still serves says by whom it was upgraded."""
+    with release_to_come(tmp_path / "newer", ADDS) as (added,):
+        done = inside(*DATABASE, "upgrade")
+    said = inside(*DATABASE, "upgrade")
+
+    assert done.out.splitlines()[1:] == [f"  {added} {ADDS.does}"]
+    assert (said.code, "by a newer Headrace with which this one can work" in said.out) == (0, True)
+    assert inside(*DATABASE, "prune", "-o", "json").code == 0
+    assert "a newer one made it" in inside(*DATABASE, "backup", str(tmp_path / "b")).err
 
 
 def test_a_sound_database_is_said_to_be(inside: Headrace, filled: Path) -> None:

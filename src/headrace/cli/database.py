@@ -17,6 +17,7 @@ from .session import current
 
 if TYPE_CHECKING:
     from headrace.server.store.database import Database
+    from headrace.server.store.migrations import Migration
     from headrace.server.store.sizes import Stats
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -28,19 +29,42 @@ def group() -> None:
 
 
 @group.command(epilog="Example: headrace server database upgrade --dry-run")
-@click.option("--dry-run", is_flag=True, help="Only tell whether there is something to do.")
-def upgrade(dry_run: bool) -> None:
-    """Bring the database's tables to the shape this version needs."""
+@click.option(
+    "--finish",
+    is_flag=True,
+    help="Do post migrations too, after which servers of older versions cannot go on. Without a word on SQLite.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what there is to do.")
+def upgrade(finish: bool, dry_run: bool) -> None:
+    """Bring the database's tables to the shape this version needs.
+
+    Servers of the version before go on beside it, until --finish is said: say it when none of them is left.
+    """
+    from headrace.server.store.standing import Standing  # here: its package loads a database driver
+
     current().settings.home_path.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _opened(there=False) as opened:
         shown = opened.url.render_as_string(hide_password=True)
-        if opened.is_current():
-            click.echo(f"The database {shown} is up to date.")
+        found, plan = opened.standing(), opened.plan(finish=finish or None)
+        if found.fits and not plan.now:
+            newer = ", by a newer Headrace with which this one can work" if found is Standing.NEWER else ""
+            click.echo(f"The database {shown} is up to date{newer}.")
         elif dry_run:
             click.echo(f"The database {shown} would be upgraded.")
         else:
-            opened.migrate()
+            opened.migrate(finish=finish or None)
             click.echo(f"Upgraded the database {shown}.")
+    _tell(plan.now)
+    if plan.later:
+        click.echo(
+            "When no server of an older version is left, `headrace server database upgrade --finish` does:"
+        )
+        _tell(plan.later)
+
+
+def _tell(migrations: list[Migration]) -> None:
+    for each in migrations:
+        click.echo(f"  {each.revision} {each.does}")
 
 
 @group.command(epilog="Example: headrace server database backup /backups/headrace-2026-11-23")
@@ -174,9 +198,9 @@ def prune(dry_run: bool, output: str) -> None:
 
     ages = Ages.of(current().settings)
     with _opened() as database:
-        if not database.is_current():
+        if not database.standing().fits:
             raise Refusal(
-                "The database is not of today's revision. Run `headrace server database upgrade` first."
+                "This Headrace cannot work on the database as it is. Run `headrace server database upgrade` first."
             )
         if dry_run:
             with database.read() as connection:
@@ -258,7 +282,7 @@ def _opened(url: str | None = None, *, there: bool = True) -> Iterator[Database]
         raise Refusal(f"There is no folder {file.parent} for the database {file.name}. Make it first.")
     database = Database(place, direct=True)
     try:
-        database.is_current()  # says in plain words why it cannot be reached, if it cannot
+        database.standing()  # says in plain words why it cannot be reached, if it cannot
         yield database
     finally:
         database.close()

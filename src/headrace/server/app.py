@@ -116,7 +116,9 @@ def create_app(
     Raises:
         SettingError: the database's URL cannot be read, or a newer Headrace made it.
     """
-    opened = database or Database.open(settings.database_url or None, settings.home_path)
+    opened = database or Database.open(
+        settings.database_url or None, settings.home_path, connections=settings.database_connections
+    )
     last_seen = LastSeen(opened, lease_s=settings.server_lease_seconds)
     changed = threading.Event()
     messenger = Messenger(opened, hear=lambda ids: _hear(context, ids))

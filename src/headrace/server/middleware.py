@@ -115,6 +115,9 @@ class Gate:
         if self._database.is_passing(error) or isinstance(error, TimeoutError):
             _log.warning("%s was answered with 503: the database is busy (%s)", request, error)
             return Json({"exception_message": "Service Unavailable"}, 503, {"Retry-After": "1"})
+        if self._database.is_refused(error):
+            _log.error("%s was answered with 503: the database takes no writes (%s)", request, error)
+            return Json({"exception_message": "Service Unavailable"}, 503, {"Retry-After": "10"})
         if isinstance(error, IntegrityError):
             _log.info("%s was answered with 409: %s", request, error.orig)
             return Json(

@@ -130,7 +130,8 @@ def _run_fleet(settings: Settings, listener: socket.socket, count: int) -> None:
 
     home, url = settings.home_path, _url_of(listener)
     # Here, once: so that what is wrong with it is said once, and its tables are made before anybody serves.
-    Database.open(settings.database_url, home, direct=True).close()
+    connections: int = settings.database_connections
+    Database.open(settings.database_url, home, direct=True, connections=connections).close()
     listener.listen(_BACKLOG)
     os.environ.update(settings.environment())
     command = [sys.executable, "-m", "headrace.server", MEMBER]

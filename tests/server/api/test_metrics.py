@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from headrace.client.inprocess import InProcessTransport
 from headrace.server.app import create_app
+from headrace.server.store import schema
 from headrace.server.store.database import Database
 from headrace.settings import load
 from headrace.testing.postgres import Cluster
@@ -123,22 +127,47 @@ def test_a_server_with_a_word_asks_watchers_for_it(database: Database) -> None:
         assert api.get("/api/ready").status_code == 200
 
 
-def test_a_database_of_another_shape_is_not_ready(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("revision", "serves_since", "said"),
+    [
+        ("0001", None, "headrace server database upgrade"),
+        ("9999", "9998", "upgrade it"),
+        ("9999", None, "upgrade it"),
+        (schema.HEAD + "+copy", schema.SERVES_SINCE, "headrace server database copy"),
+    ],
+)
+def test_a_database_that_this_code_cannot_work_on_is_not_ready(
+    database: Database, revision: str, serves_since: str | None, said: str
+) -> None:
     """It says what to do, until it is done."""
     with client(database) as api:
         assert api.get("/api/ready").json() == {"message": "OK"}
-        mine = database.write(
-            lambda c: c.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
-        )
-        try:
-            database.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+        with stamped(database, revision, serves_since):
             answer = api.get("/api/ready")
             assert answer.status_code == 503
-            assert "headrace server database upgrade" in answer.json()["message"]
-        finally:
-            again = text("UPDATE alembic_version SET version_num = :mine")
-            database.write(lambda c: c.execute(again, {"mine": mine}))
+            assert said in answer.json()["message"]
         assert api.get("/api/ready").status_code == 200
+
+
+def test_a_database_that_newer_code_has_only_added_to_is_ready(database: Database) -> None:
+    """Else a load balancer would send all servers away while they are replaced one by one."""
+    with client(database) as api, stamped(database, "9999", schema.HEAD):
+        assert api.get("/api/ready").json() == {"message": "OK"}
+
+
+@contextlib.contextmanager
+def stamped(database: Database, revision: str, serves_since: str | None) -> Iterator[None]:
+    """Let a database say other things of itself for a while."""
+    statement = text("UPDATE alembic_version SET version_num = :revision, serves_since = :since")
+
+    def say(revision: str, since: str | None) -> None:
+        database.write(lambda c: c.execute(statement, {"revision": revision, "since": since}))
+
+    say(revision, serves_since)
+    try:
+        yield
+    finally:
+        say(schema.HEAD, schema.SERVES_SINCE)
 
 
 def test_a_database_that_is_away_is_not_ready_and_health_does_not_mind(home: Path) -> None:

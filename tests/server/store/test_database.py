@@ -278,13 +278,13 @@ def test_a_database_of_today_is_opened_without_alembic(home: Path) -> None:
     assert done.stdout == "[]\n"
 
 
-def test_a_database_of_a_newer_headrace_is_left_alone(home: Path) -> None:
+def test_a_database_that_a_newer_headrace_has_changed_is_left_alone(home: Path) -> None:
     """The message says what to do."""
     Database.open("", home).close()
     with sqlite3.connect(home / FILE_NAME) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = '9999', serves_since = '9998'")
     connection.close()
-    with pytest.raises(SettingError, match=r"9999.*Upgrade Headrace"):
+    with pytest.raises(SettingError, match=r"9999 and takes Headrace of revision 9998.*Upgrade Headrace"):
         Database.open("", home)
 
 

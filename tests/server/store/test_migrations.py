@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, text
 
 from headrace.errors import ServerUnavailable
 from headrace.server.store import migrations, schema
 from headrace.server.store import postgres as postgres_kind
 from headrace.server.store.database import FILE_NAME, Database, read_url
+from headrace.server.store.standing import Stamp
 from headrace.testing.postgres import Cluster
 
 
@@ -43,38 +48,91 @@ def test_the_tables_are_those_of_all_migrations(home: Path) -> None:
     assert len(shape(home / FILE_NAME)) > 30
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def growing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An empty database of either kind, which a test migrates step by step."""
+    with contextlib.ExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'growing.db'}"
+        if request.param == "postgres":
+            cluster: Cluster = request.getfixturevalue("postgres")
+            url = stack.enter_context(cluster.database())
+        engine = create_engine(read_url(url, tmp_path))
+        stack.callback(engine.dispose)
+        yield engine
+
+
+EVERY = migrations.after(None)
+STEPS = [(before.revision, after) for before, after in pairwise(EVERY)]
+
+
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 @pytest.mark.parametrize(
-    ("older", "newer"), [("0001", "0002"), ("0002", "0003"), ("0003", "0004"), ("0004", "0005")]
+    ("older", "newer"),
+    [(older, newer.revision) for older, newer in STEPS if newer.serves_since is None],
+    ids=lambda revision: str(revision),
 )
-def test_the_older_release_goes_on_on_the_newer_tables(tmp_path: Path, older: str, newer: str) -> None:
+def test_code_of_the_revision_before_can_go_on_after_a_pre_migration(
+    growing: Engine, older: str, newer: str
+) -> None:
     """Servers of both run side by side while they are changed one by one: nothing that was written is refused or gone."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'growing.db'}")
-    columns = []
-    for revision in (older, newer):
-        with engine.begin() as connection:
-            migrations.upgrade(connection, revision)
-            found = inspect(connection)
-            columns.append(
-                {
-                    (table, column["name"]): column
-                    for table in found.get_table_names()
-                    for column in found.get_columns(table)
-                }
-            )
-    engine.dispose()
-    before, after = columns
+    before, after = (grown(growing, revision) for revision in (older, newer))
 
-    assert before.keys() <= after.keys()
-    assert all(str(before[key]["type"]) == str(after[key]["type"]) for key in before)
-    old_tables = {table for table, _ in before}
-    added = [after[key] for key in after.keys() - before.keys() if key[0] in old_tables]
+    assert before.columns.keys() <= after.columns.keys()
+    assert all(before.columns[key]["type"] == after.columns[key]["type"] for key in before.columns)
+    tables = {table for table, _ in before.columns}
+    added = [after.columns[key] for key in after.columns.keys() - before.columns.keys() if key[0] in tables]
     assert [one["name"] for one in added if not one["nullable"] and one["default"] is None] == []
+    assert {rule for rule in after.rules - before.rules if (rule[0], rule[1][0]) in before.columns} == set()
 
 
-def test_every_step_is_compared() -> None:
-    """A new revision belongs into the list above."""
-    assert schema.HEAD == "0005"
+class Grown(NamedTuple):
+    """The tables at a revision."""
+
+    columns: dict[tuple[str, str], dict[str, Any]]
+    """By table and name."""
+    rules: set[tuple[str, tuple[str, ...]]]
+    """What refuses rows: tables and the columns that are unique, or refer to another table."""
+
+
+def grown(engine: Engine, revision: str) -> Grown:
+    with engine.begin() as connection:
+        migrations.upgrade(connection, revision)
+        found = inspect(connection)
+        columns, rules = {}, set()
+        for table in found.get_table_names():
+            for column in found.get_columns(table):
+                columns[table, column["name"]] = {**column, "type": str(column["type"])}
+            unique = [each["column_names"] for each in found.get_indexes(table) if each["unique"]]
+            unique += [each["column_names"] for each in found.get_unique_constraints(table)]
+            foreign = [each["constrained_columns"] for each in found.get_foreign_keys(table)]
+            rules |= {(table, tuple(str(name) for name in each)) for each in [*unique, *foreign]}
+    return Grown(columns, rules)
+
+
+@pytest.mark.parametrize("migration", EVERY, ids=lambda one: one.revision)
+def test_a_migration_is_named_pre_or_post(migration: migrations.Migration) -> None:
+    """By its file, so that whoever looks at the folder knows; a post one says which code may go on."""
+    (file,) = (migrations.FOLDERS[0]).glob(f"r{migration.revision}_*.py")
+    kind = "pre" if migration.serves_since is None else "post"
+
+    assert re.fullmatch(rf"r\d{{4}}_{kind}_\w+\.py", file.name)
+    assert migration.serves_since is None or migration.serves_since <= migration.revision
+
+
+def test_the_other_constants_are_those_of_the_migrations(growing: Engine) -> None:
+    """What this code needs is all but the post migrations at the end; a new database says what a migrated one says."""
+    pre = [each.revision for each in EVERY if each.serves_since is None]
+    with growing.begin() as connection:
+        migrations.upgrade(connection)
+
+    assert pre[-1] == schema.NEEDED
+    with growing.connect() as connection:
+        assert schema.stamp_of(connection) == Stamp(schema.HEAD, schema.SERVES_SINCE)
+    with growing.begin() as connection:
+        schema.drop(connection)
+        schema.create(connection)
+    with growing.connect() as connection:
+        assert schema.stamp_of(connection) == Stamp(schema.HEAD, schema.SERVES_SINCE)
 
 
 def test_the_constant_head_is_the_newest_migration() -> None:

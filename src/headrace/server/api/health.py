@@ -11,6 +11,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.responses import Response
 
 from headrace.errors import ServerUnavailable
+from headrace.server.store.database import Database
+from headrace.server.store.standing import Standing
 from headrace.wire import versions
 from headrace.wire.shapes.admin import ServerDefaultResultStorage, ServerDefaultResultStorageUpdate
 
@@ -32,6 +34,15 @@ async def health_check() -> Response:
 ANSWER_S = 4.0
 """How long the database may take to show that it is there; load balancers ask every few seconds."""
 
+_OLDER = "The database is not there, or older than this server: `headrace server database upgrade` brings it up to date."
+_UNFIT = {
+    Standing.ABSENT: _OLDER,
+    Standing.OLDER: _OLDER,
+    Standing.OUTGROWN: "A newer Headrace has changed the database, and this server cannot work on it any more: upgrade it.",
+    Standing.COPYING: "A copy into the database is not finished: `headrace server database copy` goes on with it.",
+}
+"""What to say of a database on which this code cannot work."""
+
 _lookers = CapacityLimiter(
     2
 )  # not the threads that requests wait in: when those are all taken, it must be told
@@ -39,7 +50,7 @@ _lookers = CapacityLimiter(
 
 @router.get("/ready")
 async def perform_readiness_check(request: Request) -> Response:
-    """Answer when requests can be served: the database is there in this server's shape, and the server stays."""
+    """Answer when requests can be served: this server can work on the database, it takes writes, the server stays."""
     why = await _why_not(request)
     return Json({"message": "OK"}) if why is None else Json({"message": why}, 503, {"Retry-After": "1"})
 
@@ -50,21 +61,17 @@ async def _why_not(request: Request) -> str | None:
         return "This server ends. Send nobody here any more."
     try:
         with fail_after(ANSWER_S):
-            current = await to_thread.run_sync(
-                at.database.is_current, abandon_on_cancel=True, limiter=_lookers
-            )
+            return await to_thread.run_sync(_why_unfit, at.database, abandon_on_cancel=True, limiter=_lookers)
     except TimeoutError:
         return f"The database did not answer within {ANSWER_S:g} s."
     except (DBAPIError, ServerUnavailable, PoolTimeout) as error:
         # To the log alone: anybody may ask, and it may name hosts and users.
         _log.warning("Not ready: %s", " ".join(str(getattr(error, "orig", None) or error).split()))
         return "The database cannot be read; the server's log says why."
-    if not current:
-        return (
-            "The database is not there or has another shape than this server: bring it up to date with "
-            "`headrace server database upgrade`, or upgrade the server."
-        )
-    return None
+
+
+def _why_unfit(database: Database) -> str | None:
+    return _UNFIT.get(database.standing()) or database.why_unwritable()
 
 
 @router.get("/hello", response_model=str)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from headrace.server.store import leases
+from headrace.server.store import leases, schema
 from headrace.server.store.database import Database
 
 from .service import Service
@@ -100,9 +100,12 @@ class LoopLease(Service):
         super().start()
 
     def tick(self) -> None:
-        """Renew the lease, or take it when it is free."""
+        """Renew the lease, or take it when it is free; give it up when newer code has outgrown this server's."""
         now_us = self._now_us()
         self.every_s = min(LOOK_S, self.every_s)  # should the database be away
+        if not self._fits():
+            self.finish()
+            return
         if self._grip is not None:
             self._renew(self._grip, now_us)
         if self._grip is None:
@@ -140,6 +143,10 @@ class LoopLease(Service):
             return work(connection)
 
         return self._database.write(guarded)
+
+    def _fits(self) -> bool:
+        with self._database.read() as connection:
+            return schema.standing_of(connection).fits
 
     def _look_s(self) -> float:
         """Return the pause before the next look: no longer than until the lease is free, should nobody renew it."""

@@ -46,12 +46,12 @@ def check(database: Database) -> Findings:
     with database.read() as connection:
         revision = known_revision(connection)
         faults = list(islice(database.kind.broken(connection), _MOST))
-        if revision != schema.HEAD:
-            note = f"It is of revision {revision}, today's is {schema.HEAD}: a server upgrades it when it starts."
-            return Findings(revision, {}, faults, [note])
+        notes = _of_the_revision(revision)
+        if not schema.standing_of(connection).fits:
+            return Findings(revision, {}, faults, notes)
         faults += missing(connection, database.kind.index_names)
         if faults:
-            return Findings(revision, {}, faults, [])
+            return Findings(revision, {}, faults, notes)
         rows = {
             str(table.name): connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in metadata.sorted_tables
@@ -60,7 +60,18 @@ def check(database: Database) -> Findings:
             faults += islice(_unreadable_runs(connection, table), _MOST)
         faults += islice(tallies.differences(connection), _MOST)
         faults += islice(_unreadable_chunks(connection), _MOST)
-        return Findings(revision, rows, faults, _notes(connection))
+        return Findings(revision, rows, faults, notes + _notes(connection))
+
+
+def _of_the_revision(revision: str) -> list[str]:
+    if revision == schema.HEAD:
+        return []
+    what = (
+        "a server upgrades it when it starts"
+        if revision < schema.NEEDED
+        else "`headrace server database upgrade --finish` does the rest when no older server works on it"
+    )
+    return [f"It is of revision {revision}, today's is {schema.HEAD}: {what}."]
 
 
 def missing(connection: Connection, indexes_in: Callable[[Connection], set[str]]) -> list[str]:

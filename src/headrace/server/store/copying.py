@@ -79,7 +79,7 @@ def _check_source(connection: Connection, now_us: int) -> None:
     if revision != schema.HEAD:
         raise DatabaseError(
             f"The database to copy from is of revision {revision}, today's is {schema.HEAD}. Upgrade it first: "
-            "HEADRACE_DATABASE_URL=... headrace server database upgrade."
+            "HEADRACE_DATABASE_URL=... headrace server database upgrade --finish."
         )
     refuse_served(connection, now_us)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -19,15 +20,18 @@ from headrace.errors import ServerUnavailable, SettingError
 
 from . import schema
 from .locks import LostRace
+from .standing import Standing
 from .writer import DirectWriter, GroupWriter, MayPass, PooledWriter
 
 T = TypeVar("T")
 
+_log = logging.getLogger("headrace.server")
+
 FILE_NAME = "headrace.db"
 """The SQLite file in a home folder."""
 
-READERS = 16
-"""Connections for reading: as many as threads of a server are worth letting read at once."""
+CONNECTIONS = 24
+"""What the setting ``database_connections`` says by itself."""
 
 
 class Database:
@@ -36,17 +40,16 @@ class Database:
     ``kind`` is the module of what differs between databases (``store.sqlite`` or ``store.postgres``).
     """
 
-    def __init__(self, url: URL, *, direct: bool = False) -> None:
+    def __init__(self, url: URL, *, direct: bool = False, connections: int = CONNECTIONS) -> None:
         self.url = url
         self.kind = _kind_of(url)
         # SQLite's. The kernel keeps the file's busy part, once for all connections: larger caches of theirs made a
         # server of a million task runs hardly faster and 90 MB larger. A companion is one of many and small.
         cache_kib, reader_kib = (4_096, 1_024) if direct else (16_384, 2_048)
-        writers = 1 if direct else self.kind.WRITERS
+        sizes = self.kind.pool_sizes(connections)  # says what is wrong with it, used or not
+        writers, readers = (1, 2) if direct else sizes
         self._engine = self.kind.open_engine(url, writer=True, pool_size=writers, cache_kib=cache_kib)
-        self._readers = self.kind.open_engine(
-            url, writer=False, pool_size=2 if direct else READERS, cache_kib=reader_kib
-        )
+        self._readers = self.kind.open_engine(url, writer=False, pool_size=readers, cache_kib=reader_kib)
         self.faults: Counter[str] = Counter()
         """How often writes met a passing fault and were tried again since the start, by the database's code of it."""
         self.ended: Counter[tuple[str, str]] = Counter()
@@ -54,40 +57,81 @@ class Database:
         self._writer = _writer_of(self._engine, writers, self._may_pass, direct=direct)
 
     @classmethod
-    def open(cls, url: str | None, home: Path, *, direct: bool = False) -> Database:
-        """Open the database at ``url``, or the SQLite file in ``home``, brought to the shape this code needs.
+    def open(
+        cls, url: str | None, home: Path, *, direct: bool = False, connections: int = CONNECTIONS
+    ) -> Database:
+        """Open the database at ``url``, or the SQLite file in ``home``, with tables that this code can work on.
 
-        ``direct`` writes in the calling thread and keeps caches small: for companions and commands.
+        ``direct`` writes in the calling thread and keeps caches small: for companions and commands, with three
+        connections. Others open as many as ``connections`` to PostgreSQL.
 
         Raises:
-            SettingError: the URL cannot be read or is of no kind known here, its driver is not installed, or a
-                newer Headrace made the database.
+            SettingError: the URL cannot be read or is of no kind known here, its driver is not installed, a newer
+                Headrace has changed the tables so that this one cannot work on them, or a post migration comes first.
             ServerUnavailable: PostgreSQL cannot be reached, or does not let us in.
         """
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        database = cls(read_url(url, home), direct=direct)
+        database = cls(read_url(url, home), direct=direct, connections=connections)
         try:
-            if not database.is_current():
-                database.migrate()
+            database._prepare(tells=not direct)
         except BaseException:
             database.close()
             raise
         return database
 
-    def is_current(self) -> bool:
-        """Say whether the tables are those of this code."""
+    def _prepare(self, *, tells: bool) -> None:
+        """Migrate as far as may be done without being asked; ``tells``: say in the log what is left."""
+        found = self.standing()
+        if not found.fits or (found is Standing.WAITING and not self.has_others):
+            self.migrate()
+            found = self.standing() if tells else found
+        if tells and found is Standing.WAITING:
+            _log.warning(
+                "The database waits for its last migrations. When no server of an older version works on it any more: "
+                "headrace server database upgrade --finish"
+            )
+
+    def standing(self) -> Standing:
+        """Say how the tables stand to this code."""
         path = _file_of(self.url)
         if path is not None and not path.exists():
-            return False
+            return Standing.ABSENT
         with self._explained(), self.read() as connection:
-            return schema.version_of(connection) == schema.HEAD
+            return schema.standing_of(connection)
 
-    def migrate(self) -> None:
-        """Bring the tables to the shape this code needs; nothing happens when they have it."""
+    def is_current(self) -> bool:
+        """Say whether the tables are those of this code, all migrations done."""
+        return self.standing() is Standing.CURRENT
+
+    def why_unwritable(self) -> str | None:
+        """Say in a sentence for everybody why nothing can be written now; ``None``: it can be. Nothing is written."""
+        why: str | None = self.kind.why_unwritable(self._engine)
+        return why
+
+    def migrate(self, *, finish: bool | None = None) -> None:
+        """Let this code work on the tables; nothing happens when it can.
+
+        ``finish`` carries out post migrations too, after which no older code can work here; ``None`` does so on SQLite,
+        which has one server.
+        """
         path = _file_of(self.url)
         lock = None if path is None else path.with_name(path.name + ".lock")
         with self._explained():
-            schema.ensure(self._engine, self.kind, lock)
+            schema.ensure(self._engine, self.kind, lock, finish=self._finishes(finish))
+
+    def plan(self, *, finish: bool | None = None) -> schema.Plan:
+        """Say what :meth:`migrate` would do with tables that are there.
+
+        Raises:
+            SettingError: this code cannot work on them, and migrating would not change that.
+        """
+        if self.standing() is Standing.ABSENT:
+            return schema.Plan([], [])
+        with self._explained(), self.read() as connection:
+            return schema.plan(connection, finish=self._finishes(finish))
+
+    def _finishes(self, told: bool | None) -> bool:
+        return not self.has_others if told is None else told
 
     def remake(self, work: Callable[[Connection], T]) -> T:
         """Carry out ``work``, which may make and drop tables, in a transaction that nobody else's does meanwhile."""
@@ -143,6 +187,10 @@ class Database:
         if isinstance(error, LostRace):
             return True
         return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_busy(error.orig)
+
+    def is_refused(self, error: BaseException) -> bool:
+        """Say whether a write found no room, or a file that cannot be written: somebody has to see to it."""
+        return isinstance(error, DBAPIError) and error.orig is not None and self.kind.is_refused(error.orig)
 
     def _may_pass(self, error: BaseException, tries: int) -> bool:
         """Say whether a write that failed with ``error`` after so many tries is worth another; counts the fault."""

@@ -26,8 +26,8 @@ for _table in metadata.tables.values():
         if "where" in _index.info:
             _index.dialect_options["postgresql"]["where"] = _index.info["where"]
 
-WRITERS = 8
-"""Connections for writing: each transaction has its own, and locks its rows in the order of ``locks.py``."""
+LEAST_CONNECTIONS = 6
+"""Of a server: two that write, since writes that shared one would share its locks too, and four that read."""
 
 POOLER = "pooler"
 """The part of a URL's query that names the mode of the pooler it leads to. It is ours, not the driver's."""
@@ -67,6 +67,20 @@ _SCHEMA_LOCK = 0x6865616472616365
 def upsert(table: Table) -> Insert:
     """Return an INSERT that can be given ``on_conflict_do_*``."""
     return insert(table)
+
+
+def pool_sizes(connections: int) -> tuple[int, int]:
+    """Return how many of so many connections write, each a transaction of its own, and how many read.
+
+    Raises:
+        SettingError: they are too few.
+    """
+    if connections < LEAST_CONNECTIONS:
+        raise SettingError(
+            f"database_connections is {connections}; a server on PostgreSQL needs {LEAST_CONNECTIONS} at least, a third of "
+            "them to write."
+        )
+    return connections // 3, connections - connections // 3
 
 
 def keeps_sessions(url: URL) -> bool:
@@ -163,6 +177,11 @@ def is_busy(error: BaseException) -> bool:
     return (lost and not is_too_much(error)) or is_out_of_step(error)
 
 
+def is_refused(error: BaseException) -> bool:
+    """Say whether PostgreSQL's disk is full or fails."""
+    return getattr(error, "sqlstate", None) in ("53100", "58030")
+
+
 def is_race(error: BaseException) -> bool:
     """Say whether others may have come between what was read and what was written: one more try would see them."""
     return getattr(error, "sqlstate", None) in _RACES
@@ -171,6 +190,25 @@ def is_race(error: BaseException) -> bool:
 def is_stale(error: BaseException) -> bool:
     """Say whether the connection leads to a server that does not write any more: it is a standby after a failover."""
     return getattr(error, "sqlstate", None) == "25006"
+
+
+def why_unwritable(engine: Engine) -> str | None:
+    """Say why nothing can be written, asked by a connection that writes; ``None``: it can be.
+
+    A connection may be of a time when it was otherwise: what it says to the contrary is asked of a new one.
+    """
+    for _ in range(2):
+        with engine.connect() as connection:
+            statement = "SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()"
+            only_read, standby = connection.exec_driver_sql(statement).one()
+        if not only_read:
+            return None
+        engine.dispose()
+    if standby:
+        return (
+            "PostgreSQL takes no writes: this server is a standby. Promote it, or name the one that writes."
+        )
+    return "PostgreSQL takes no writes: the database or its user is set to default_transaction_read_only."
 
 
 def is_too_much(error: BaseException) -> bool:

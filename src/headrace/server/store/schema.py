@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Column, Engine, MetaData, String, Table, inspect, select, update
 from sqlalchemy.engine import Connection
@@ -16,58 +17,109 @@ from sqlalchemy.exc import DBAPIError
 from headrace.errors import SettingError
 
 from . import tallies
+from .standing import UNFINISHED as UNFINISHED
+from .standing import Stamp, Standing, compare
 from .tables import metadata
 
-HEAD = "0005"
-"""The newest migration in ``migrations/versions``; a test holds the two equal."""
+if TYPE_CHECKING:
+    from .migrations import Migration
 
-UNFINISHED = "+copy"
-"""Behind the revision of a database into which a copy is being made: nobody may work on it yet."""
+HEAD = "0007"
+"""The newest migration in ``migrations/versions``; tests hold this and the next two equal to what is there."""
+
+NEEDED = "0007"
+"""The newest migration without which this code cannot work: all but the post migrations at the end."""
+
+SERVES_SINCE = "0007"
+"""The revision of the oldest code that may work on tables of :data:`HEAD`."""
 
 UNFINISHED_SENTENCE = (
     "A copy into this database was begun and is not finished. Start it again, it goes on where it was: "
     "headrace server database copy FROM TO."
 )
 
-_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+_version = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), primary_key=True),
+    Column("serves_since", String(32)),  # ours; Alembic passes over it
+)
+
+_NOT_THERE = frozenset(("42P01", "42703"))
+"""PostgreSQL's codes for a table and for a column that is not there."""
+
+
+def stamp_of(connection: Connection) -> Stamp | None:
+    """Return what a database says of its tables; ``None`` when it has none of ours. It begins a transaction."""
+    for columns in ((_version.c.version_num, _version.c.serves_since), (_version.c.version_num,)):
+        try:
+            row = connection.execute(select(*columns)).first()
+        except DBAPIError as error:
+            # Not there: cheaper to ask than to look, since nearly every database has both. SQLite has no codes.
+            if getattr(error.orig, "sqlstate", "42P01") not in _NOT_THERE:
+                raise
+            connection.rollback()
+        else:
+            return None if row is None else Stamp(*row)
+    return None
 
 
 def version_of(connection: Connection) -> str | None:
     """Return the revision a database is at; ``None`` when it has no tables of ours."""
-    try:
-        return connection.execute(select(_version.c.version_num)).scalar()
-    except DBAPIError:  # no such table: cheaper to ask than to look, since nearly every database has it
-        connection.rollback()
-        return None
+    stamp = stamp_of(connection)
+    return None if stamp is None else stamp.revision
 
 
-def ensure(engine: Engine, dialect: ModuleType, lock: Path | None) -> None:
-    """Bring the database to :data:`HEAD`; one process at a time: by a ``lock`` file, or the database's own lock.
+def standing_of(connection: Connection) -> Standing:
+    """Say how a database stands to this code."""
+    return _compare(stamp_of(connection))
 
-    An empty database is made from the tables at once; one of an older revision is migrated by Alembic,
-    which is imported only then.
+
+def _compare(stamp: Stamp | None) -> Standing:
+    return compare(stamp, needed=NEEDED, head=HEAD)
+
+
+def ensure(engine: Engine, dialect: ModuleType, lock: Path | None, *, finish: bool) -> None:
+    """Let this code work on the database; one process at a time: by a ``lock`` file, or the database's own lock.
+
+    An empty database is made from the tables at once; one of an older revision is migrated by Alembic, which is
+    imported only then. ``finish`` carries out post migrations too, after which older code cannot go on.
 
     Raises:
-        SettingError: the database was made by a newer Headrace, or a copy into it is not finished.
+        SettingError: a newer Headrace has changed the tables so that this one cannot work on them, a copy into it is
+            not finished, or a post migration has to come first and ``finish`` was not said.
     """
     with _alone(lock), engine.connect() as connection:
         dialect.prepare_file(connection)
-        found = version_of(connection)
+        found = standing_of(connection)
         connection.rollback()
-        if found == HEAD:
+        if _is_enough(found, finish):
             return
         with connection.begin():
             dialect.hold_schema(connection)
-            _bring(connection)
+            _bring(connection, finish)
 
 
-def _bring(connection: Connection) -> None:
-    tables = inspect(connection).get_table_names()
-    found = connection.execute(select(_version.c.version_num)).scalar() if _version.name in tables else None
-    if found is None and "flow_runs" not in tables:
+def _is_enough(found: Standing, finish: bool) -> bool:
+    return found.fits and not (finish and found is Standing.WAITING)
+
+
+def _bring(connection: Connection, finish: bool) -> None:
+    stamp = _stamp_now(connection)
+    if stamp is None and not inspect(connection).has_table("flow_runs"):
         create(connection)
-    elif found != HEAD:  # another process may have been here while we waited
-        _upgrade(connection, found)
+    elif not _is_enough(_compare(stamp), finish):  # another process may have been here while we waited
+        _upgrade(connection, stamp, finish)
+
+
+def _stamp_now(connection: Connection) -> Stamp | None:
+    """Return the same as :func:`stamp_of` within a transaction that must not be undone."""
+    found = inspect(connection)
+    if not found.has_table(_version.name):
+        return None
+    there = {column["name"] for column in found.get_columns(_version.name)}
+    row = connection.execute(select(*(each for each in _version.c if each.name in there))).first()
+    return None if row is None else Stamp(*row)
 
 
 def create(connection: Connection) -> None:
@@ -75,7 +127,7 @@ def create(connection: Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
     tallies.create(connection)
     _version.create(connection, checkfirst=True)
-    connection.execute(_version.insert().values(version_num=HEAD))
+    connection.execute(_version.insert().values(version_num=HEAD, serves_since=SERVES_SINCE))
 
 
 def drop(connection: Connection) -> None:
@@ -90,17 +142,56 @@ def set_version(connection: Connection, revision: str) -> None:
     connection.execute(update(_version).values(version_num=revision))
 
 
-def _upgrade(connection: Connection, found: str | None) -> None:
+class Plan(NamedTuple):
+    """What there is to do with a database."""
+
+    now: list[Migration]
+    """The first one first."""
+    later: list[Migration]
+    """What waits until no older code works on the database: a post migration, and all behind it."""
+
+
+def plan(connection: Connection, *, finish: bool) -> Plan:
+    """Say what :func:`ensure` would do with a database that has tables.
+
+    Raises:
+        SettingError: the same as there.
+    """
+    stamp = stamp_of(connection)
+    return Plan([], []) if _compare(stamp) is Standing.NEWER else _plan(stamp, finish)
+
+
+def _plan(stamp: Stamp | None, finish: bool) -> Plan:
     from . import migrations  # here: Alembic costs 0.1 s and is rarely needed
 
-    if found is not None and found.endswith(UNFINISHED):
+    found, revision = _compare(stamp), None if stamp is None else stamp.revision
+    if found is Standing.COPYING:
         raise SettingError(UNFINISHED_SENTENCE)
-    if not migrations.knows(found):
+    if stamp is not None and (found is Standing.OUTGROWN or not migrations.knows(revision)):
+        raise SettingError(_outgrown(stamp))
+    missing = migrations.after(revision)
+    now = missing if finish else migrations.before_the_first_post(missing)
+    if not found.fits and (not now or now[-1].revision < NEEDED):
         raise SettingError(
-            f"The database is at revision {found}, which this Headrace does not know: a newer one made it. "
-            "Upgrade Headrace, or point HEADRACE_DATABASE_URL or HEADRACE_HOME elsewhere."
+            f"The database is at revision {revision}, and this Headrace needs {NEEDED}. On the way is a change that "
+            "older servers cannot go on beside. Stop every server of an older version, then: "
+            "headrace server database upgrade --finish"
         )
-    migrations.upgrade(connection)
+    return Plan(now, missing[len(now) :])
+
+
+def _upgrade(connection: Connection, stamp: Stamp | None, finish: bool) -> None:
+    from . import migrations  # as above
+
+    migrations.upgrade(connection, _plan(stamp, finish).now[-1].revision)
+
+
+def _outgrown(stamp: Stamp) -> str:
+    serves = f" and takes Headrace of revision {stamp.serves_since} or newer" if stamp.serves_since else ""
+    return (
+        f"The database is at revision {stamp.revision}{serves}; this Headrace is of revision {HEAD}: a newer one made "
+        "or changed it. Upgrade Headrace, or point HEADRACE_DATABASE_URL or HEADRACE_HOME elsewhere."
+    )
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Table, create_engine, event, func, literal, select
@@ -15,8 +17,13 @@ from sqlalchemy.exc import OperationalError
 BUSY_TIMEOUT_MS = 60_000
 """How long a statement waits for another process's write: companions write one after the other."""
 
-WRITERS = 1
-"""Connections for writing: there is one writer at a time anyhow, so many writes share its transactions."""
+READERS = 16
+"""Connections for reading: as many as threads of a server are worth letting read at once."""
+
+
+def pool_sizes(connections: int) -> tuple[int, int]:  # noqa: ARG001  # PostgreSQL's, whose connections are few
+    """Return how many connections write and read: there is one writer anyhow, so many writes share its transactions."""
+    return 1, READERS
 
 
 def upsert(table: Table) -> Insert:
@@ -159,6 +166,13 @@ def is_busy(error: BaseException) -> bool:
     return "locked" in text or "busy" in text
 
 
+def is_refused(error: BaseException) -> bool:
+    """Say whether the disk is full or fails, or the file cannot be written."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    return any(words in str(error) for words in ("disk is full", "readonly database", "disk I/O error"))
+
+
 def is_race(error: BaseException) -> bool:  # noqa: ARG001  # PostgreSQL's
     """Return ``False``: nobody writes between what a writing transaction reads and what it writes."""
     return False
@@ -167,6 +181,22 @@ def is_race(error: BaseException) -> bool:  # noqa: ARG001  # PostgreSQL's
 def is_stale(error: BaseException) -> bool:  # noqa: ARG001  # PostgreSQL's
     """Return ``False``: a file does not move to another server."""
     return False
+
+
+LEAST_FREE_BYTES = 1_000_000
+"""Where less of the disk is free, the next write may find no room: most take less, and a batch of a journal may not."""
+
+
+def why_unwritable(engine: Engine) -> str | None:
+    """Say why the file cannot be written, as far as that can be told without writing; ``None``: it can be."""
+    file = Path(engine.url.database or "")
+    if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        return "The database's file, or its folder, cannot be written."
+    disk = os.statvfs(file.parent)
+    blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # the last are root's
+    if disk.f_blocks and blocks * disk.f_frsize < LEAST_FREE_BYTES:
+        return "The disk is full that the database's file lies on."
+    return None
 
 
 def is_too_much(error: BaseException) -> bool:
