@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.model.ownership import UNCONFIRMED_S
 from headrace.model.planning import Reach
+from headrace.server.services.loop_lease import HOLD_S, LOOK_S, RENEW_S
 
 from .bugs import Bug
 from .network import Call, Network
@@ -15,9 +16,6 @@ from .store import Store
 from .world import SECOND, Actor, World
 
 FLUSH_S = 3.0
-HOLD_S = 9.5
-RENEW_S = 7.0
-LOOK_S = 2.0
 LONGEST_WAIT_S = 25.0
 
 

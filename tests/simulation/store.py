@@ -311,7 +311,7 @@ class Store:
             attempt = max(attempt, self.runs[row.run].run.strength.attempt)
             self.runs[row.run] = self.runs[row.run]._replace(journal=row.id)
         kept: Any = {"attempt": attempt}
-        return Intake(NOBODY, NOBODY, row.id, kept, self.world.new_id)
+        return Intake(row.id, kept, 0, 0, leased=False)  # what is saved of it is saved here
 
     def _follow(self, ended: list[Known], told: dict[str, dict[str, Any]], now_us: int) -> None:
         crashed = [known for known in ended if known.run.state and counts_as_crash(known.run.state)]

@@ -8,6 +8,7 @@ from headrace.journal.reader import split, whole
 from headrace.model import entries
 from headrace.model.clock import iso
 from headrace.model.runs import Journal, fold
+from headrace.model.shipping import Shipping
 from headrace.model.verdict import Asked, Ending, judge
 
 from .world import Actor
@@ -26,9 +27,8 @@ class Supervisor(Actor):
     def __init__(self, host: Host, folder: Folder, *, is_first: bool) -> None:
         super().__init__(host.world)
         self._host, self._folder = host, folder
-        self._offset: int | None = 0 if is_first else None
+        self._shipping = Shipping(is_first=is_first)
         self._ships = False
-        self._failures = 0
         self._after = 0
         self._asked: Asked | None = None
         process = folder.process
@@ -113,22 +113,21 @@ class Supervisor(Actor):
         disk, journal = self._folder.disk, self._folder.journal
         disk.sync()
         ask, place = self._host.network.ask, self._host.place
-        if self._offset is None:
+        if self._shipping.offset is None:
             return ask(self, place, self._shipped, self._not_shipped, "offset", journal)
-        data = whole(bytes(disk.data[self._offset : disk.synced][:BATCH]))
+        begin, end = self._shipping.piece(disk.synced, BATCH) or (0, 0)
+        data = whole(bytes(disk.data[begin:end]))
         if not data:
             self._ships = False
             if self._folder.is_closed:
                 self._host.retire(self._folder)
                 self.end()
             return None
-        return ask(self, place, self._shipped, self._not_shipped, "append", journal, self._offset, data)
+        return ask(self, place, self._shipped, self._not_shipped, "append", journal, begin, data)
 
     def _shipped(self, held: Any) -> None:
-        self._offset = held
-        self._failures = 0
+        self._shipping.holds(held)
         self._ship()
 
     def _not_shipped(self) -> None:
-        self._failures += 1
-        self.later(min(3.0, 0.1 * 2**self._failures) * self._host.world.random.uniform(0.7, 1.3), self._ship)
+        self.later(self._shipping.is_away(self._host.world.random.random()), self._ship)

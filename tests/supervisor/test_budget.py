@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headrace.journal.reader import iterate
 from headrace.journal.spool import Folder
 from headrace.model import entries
+from headrace.model.shipping import Shipping
 from headrace.supervisor.budget import Budget
 from headrace.supervisor.ship import Shipper, Still
 
@@ -24,7 +25,7 @@ class StandIn(Shipper):
     """A shipper that ships nothing; the server's copy may end at any of ``ends``."""
 
     def __init__(self, folder: Folder, ends: list[int]) -> None:
-        self.offset = None
+        self._shipping = Shipping(is_first=False)
         self.ends = ends
         self._file = folder.journal
 

@@ -18,6 +18,7 @@ from ..client.port import JournalPort
 from ..errors import ApiError, OffsetMismatch, ServerUnavailable
 from ..journal.reader import read_whole
 from ..journal.spool import Folder
+from ..model.shipping import Shipping
 from .tail import OpenRuns
 
 _BATCH = 1 << 20
@@ -37,9 +38,6 @@ _YOUNG_S = 1.0
 
 _EAGER = (3, 0.01)
 """So many shipments of a young journal are not held up, with so many seconds between looks."""
-
-_BACKOFF = (0.1, 3.0)
-"""Seconds between tries while the server is away: the first, and the longest."""
 
 _REFUSED_PAUSE = 10.0
 """Seconds between tries when the server refuses for good: somebody has to mend a setting first."""
@@ -72,12 +70,25 @@ class Shipper:
         self._lock = threading.Lock()
         self._ends: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
-        self.offset: int | None = None
-        """How many bytes the server holds; ``None`` until it has said so."""
-        self.is_first = False
-        """Whether nobody can have shipped any of the journal before."""
+        self._is_first = False
+        self._shipping = Shipping(is_first=False)
         self.away_since: float | None = None
         """Since when the server has not answered (monotonic seconds); ``None`` while it does."""
+
+    @property
+    def offset(self) -> int | None:
+        """How many bytes the server holds; ``None`` until it has said so."""
+        return self._shipping.offset
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody can have shipped any of the journal before; to be said before the start."""
+        return self._is_first
+
+    @is_first.setter
+    def is_first(self, is_so: bool) -> None:
+        self._is_first = is_so
+        self._shipping = Shipping(is_first=is_so)
 
     def start(self) -> None:
         """Begin to ship."""
@@ -113,7 +124,7 @@ class Shipper:
     def standing_still(self) -> Iterator[Still | None]:
         """Keep the journal from being read for shipping; ``None`` while it is not known what the server may hold."""
         with self._lock:
-            start = 0 if self.offset is None and self.is_first else self.offset
+            start = self.offset
             if start is None:
                 yield None
             else:
@@ -124,18 +135,17 @@ class Shipper:
         return self.offset is not None and self.offset >= self._fed and self._fed > 0
 
     def _run(self) -> None:
-        failures, shipments = 0, 0
+        shipments = 0
         quiet = 0.0
         young_until = time.monotonic() + _YOUNG_S
         self._await_first_state()
         while not self._stop:
             try:
                 grew = self._step()
-                failures, self.away_since = 0, None
+                self.away_since = None
             except ServerUnavailable:
-                failures += 1
                 self.away_since = self.away_since or time.monotonic()
-                self._rest(min(_BACKOFF[1], _BACKOFF[0] * 2 ** min(failures, 10)) * random.uniform(0.7, 1.3))
+                self._rest(self._shipping.is_away(random.random()))
                 continue
             except ApiError as error:
                 self._log(f"the server refuses the journal: {error}")
@@ -168,22 +178,23 @@ class Shipper:
     def _step(self) -> bool:
         """Sync and send what there is, at most some batches; return whether anything was sent."""
         self.catch_up()
-        if self.offset is None:
-            # Nobody can have shipped of it, or the server will say how much it holds.
-            self.offset = 0 if self.is_first else self._port.offset(self._folder.id)
+        shipping, journal = self._shipping, self._folder.id
+        if shipping.offset is None:
+            shipping.holds(self._port.offset(journal))
         sent = False
-        while not self._stop and self.offset < self._fed:
+        while not self._stop and (piece := shipping.piece(self._fed, _BATCH)) is not None:
+            begin, end = piece
             with self._lock:
-                data = read_whole(self._folder.journal, self.offset, min(_BATCH, self._fed - self.offset))
-                self._ends = {end for end in self._ends if end > self.offset} | {self.offset + len(data)}
+                data = read_whole(self._folder.journal, begin, end - begin)
+                self._ends = {end for end in self._ends if end > begin} | {begin + len(data)}
             if not data:
                 break
             try:
-                self.offset = self._port.append(self._folder.id, self.offset, data)
+                shipping.holds(self._port.append(journal, begin, data))
             except OffsetMismatch as mismatch:
-                self.offset = mismatch.expected
+                shipping.holds(mismatch.expected)
             sent = True
         if sent:
             with contextlib.suppress(OSError):
-                self._folder.set_shipped(self.offset)
+                self._folder.set_shipped(shipping.offset or 0)
         return sent
