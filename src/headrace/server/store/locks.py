@@ -5,7 +5,9 @@ waits for him, so no deadlock can come about; ``tests/server/store/test_lock_ord
 transaction really locks, foreign keys' included, and fails on a step back.
 
 Three things need no place in the order, because nobody waits: rows that the transaction itself made, rows that are
-passed over when somebody holds them (``skip_locked``), and rows that are held already.
+passed over when somebody holds them (``skip_locked``), and rows that are held already. Nor do the tallies: triggers
+only ever add to them, and one server at a time puts them together. The lock on the shape of the tables
+(``hold_schema``) comes before all of these.
 """
 
 from __future__ import annotations
