@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model.attempts import Brake
@@ -89,8 +89,11 @@ def lock(connection: Connection, id: str) -> Row | None:
 
 def get(connection: Connection, id: str, now_us: int) -> Json | None:
     """Return a deployment by its id, or ``None``."""
-    rows = connection.execute(_placed.where(_c.id == id)).mappings().all()
+    rows = connection.execute(_one_placed, {"wanted": id}).mappings().all()
     return _all_json(connection, cast("Sequence[Row]", rows), now_us)[0] if rows else None
+
+
+_one_placed = _placed.where(_c.id == bindparam("wanted"))
 
 
 def id_of(connection: Connection, flow_id: str, name: str) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.engine import Connection
 
 from headrace.model.clock import iso
 
 from . import flows, locks, pages, run_json, tally_plans
+from .bulk import insert_many
 from .filters import Matcher, Scope, Where, flow_run_order, state_parts
 from .tables import flow_runs
 
@@ -70,15 +71,17 @@ def policy(row: Mapping[str, Any]) -> Json:
 
 def row_of(connection: Connection, id: str) -> Row | None:
     """Return a flow run's row, or ``None``."""
-    return cast("Row | None", connection.execute(select(flow_runs).where(_c.id == id)).mappings().first())
+    return cast("Row | None", connection.execute(_one, {"wanted": id}).mappings().first())
 
 
 def lock(connection: Connection, id: str) -> Row | None:
     """Return a flow run's row and keep others from writing it until the transaction ends."""
-    return cast(
-        "Row | None",
-        connection.execute(locks.held(select(flow_runs).where(_c.id == id))).mappings().first(),
-    )
+    return cast("Row | None", connection.execute(_one_held, {"wanted": id}).mappings().first())
+
+
+# Made once: to build a statement takes longer than to carry it out.
+_one = select(flow_runs).where(_c.id == bindparam("wanted"))
+_one_held = locks.held(_one)
 
 
 def get(connection: Connection, id: str, now_us: int, *, history: bool = False) -> Json | None:
@@ -164,7 +167,7 @@ def ids(connection: Connection, scope: Scope, limit: int) -> list[str]:
 
 def create(connection: Connection, values: Mapping[str, Any]) -> None:
     """Insert a row; ``values`` are its columns."""
-    connection.execute(insert(flow_runs).values(**values))
+    insert_many(connection, flow_runs, [dict(values)])
 
 
 def change(connection: Connection, id: str, changes: Mapping[str, Any]) -> bool:

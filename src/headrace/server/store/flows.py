@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.clock import iso
@@ -64,8 +64,10 @@ def names(connection: Connection, ids: set[str]) -> dict[str, str]:
     """Return ``{flow id: name}``."""
     if not ids:
         return {}
-    rows = connection.execute(select(flows.c.id, flows.c.name).where(flows.c.id.in_(ids)))
-    return {row.id: row.name for row in rows}
+    return {row.id: row.name for row in connection.execute(_names, {"ids": sorted(ids)})}
+
+
+_names = select(flows.c.id, flows.c.name).where(flows.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def find(connection: Connection, scope: Scope, *, sort: str, limit: int, offset: int) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from . import locks, work_pools, work_queues
@@ -35,10 +35,15 @@ NOWHERE: dict[str, Any] = dict.fromkeys(Place._fields)
 
 def of_queue(connection: Connection, id: str) -> Place | None:
     """Return the place of a queue, or ``None``."""
-    joined = queues.join(pools, pools.c.id == queues.c.work_pool_id)
-    names = (pools.c.id, pools.c.name, queues.c.id, queues.c.name)
-    row = connection.execute(select(*names).select_from(joined).where(queues.c.id == id)).first()
+    row = connection.execute(_of_queue, {"wanted": id}).first()
     return None if row is None else Place(*row)
+
+
+_of_queue = (
+    select(pools.c.id, pools.c.name, queues.c.id, queues.c.name)
+    .select_from(queues.join(pools, pools.c.id == queues.c.work_pool_id))
+    .where(queues.c.id == bindparam("wanted"))
+)
 
 
 def pool_of_queue(connection: Connection, id: str) -> tuple[str, dict[str, Any]] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.clock import iso
@@ -34,10 +34,16 @@ def of(connection: Connection, deployments: Collection[str]) -> dict[str, list[J
     """Return ``{deployment id: its schedules, the newest first}``; a deployment without any is not there."""
     found: dict[str, list[Json]] = {}
     if deployments:
-        statement = select(deployment_schedules).where(_c.deployment_id.in_(deployments))
-        for row in connection.execute(statement.order_by(_c.created_us.desc(), _c.id.desc())).mappings():
+        for row in connection.execute(_of, {"deployments": list(deployments)}).mappings():
             found.setdefault(row["deployment_id"], []).append(to_json(row))
     return found
+
+
+_of = (
+    select(deployment_schedules)
+    .where(_c.deployment_id.in_(bindparam("deployments", expanding=True)))
+    .order_by(_c.created_us.desc(), _c.id.desc())
+)
 
 
 def slugs(connection: Connection, deployment_id: str) -> dict[str, str]:
