@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from headrace.testing.postgres import Cluster
 
 from . import clusters
-from .loud import pytest_sessionfinish as pytest_sessionfinish
-from .loud import pytest_terminal_summary as pytest_terminal_summary
+
+pytest_plugins = ("tests.loud", "tests.told")
 
 # A busy machine is slow now and then: a deadline for each example would fail at random.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,6 +9,7 @@ import pytest
 
 from headrace.testing.postgres import Cluster
 from tests import clusters
+from tests.told import NAME
 
 from .founding_case import FULL, LOUD, Report, Size, by_processes, by_protocol
 from .protocol import Life
@@ -22,18 +23,24 @@ def loud() -> Iterator[Cluster]:
 
 
 @pytest.mark.timeout(700)  # a minute; ten times as long on a machine that has much else to do
-def test_seven_workers_two_queues_two_servers(loud: Cluster, tmp_path: Path) -> None:
+def test_seven_workers_two_queues_two_servers(
+    loud: Cluster, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
     """Real processes: 500 quick runs and 20 long ones; no deadlock, none twice, at most 4, nobody starved."""
     report = by_processes(loud, tmp_path, FULL._replace(within_s=600.0))
 
+    record_property(NAME, report.figures())
     assert report.figures()["deadlocks"] == 0
     assert report.figures()["runs"] == 520
 
 
 @pytest.mark.timeout(400)
-def test_fifty_workers_and_a_thousand_runs(loud: Cluster, tmp_path: Path) -> None:
+def test_fifty_workers_and_a_thousand_runs(
+    loud: Cluster, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
     """The same by 50 workers that only claim and ship: 1,000 runs, 10 of them long."""
     report = by_protocol(loud, tmp_path, Size((25, 25), 990, 10, 0.5, 300.0))
+    record_property(NAME, report.figures())
 
     assert report.figures()["deadlocks"] == 0
 

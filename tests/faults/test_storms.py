@@ -9,6 +9,7 @@ import pytest
 
 from headrace.testing.postgres import Cluster
 from tests import clusters
+from tests.told import NAME
 
 from .storm import Storm
 
@@ -21,20 +22,26 @@ def own_cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.timeout(240)
-def test_a_server_that_is_killed_fifteen_times(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_fifteen_times(
+    tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
     """Each run is in the state it earned; each line and task run is there once; no slot is held, no journal left."""
     with Storm(tmp_path) as storm:
         storm.blow(range(15))
+    record_property(NAME, f"15 seeds, {storm.runs} runs, {dict(storm.blows)}")
 
     assert storm.runs >= 15
     assert len(storm.blows) == 2
 
 
 @pytest.mark.timeout(240)
-def test_a_server_and_its_postgres_that_are_killed_by_turns(tmp_path: Path, own_cluster: Cluster) -> None:
+def test_a_server_and_its_postgres_that_are_killed_by_turns(
+    tmp_path: Path, own_cluster: Cluster, record_property: pytest.RecordProperty
+) -> None:
     """The same while PostgreSQL recovers from crashes and ends connections, and the server is killed before it."""
     with Storm(tmp_path, cluster=own_cluster, strikes_server=True) as storm:
         storm.blow(range(16))
+    record_property(NAME, f"16 seeds, {storm.runs} runs, {dict(storm.blows)}")
 
     assert storm.runs >= 16
     assert len(storm.blows) == 4

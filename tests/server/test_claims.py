@@ -9,10 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
 
+from headrace.server.services.loop_lease import RENEW_S
+from headrace.server.services.roll_call import RollCall
 from headrace.testing.postgres import Cluster
 from tests import clusters
 from tests.faults.protocol import Office, Worker, most_at_once, wait_until
@@ -44,35 +47,61 @@ def servers(own_cluster: Cluster, tmp_path: Path) -> Iterator[list[Server]]:
             server.stop()
 
 
-_COUNT = """
-CREATE FUNCTION count_write() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM nextval('writes_' || TG_TABLE_NAME); RETURN NULL; END $$;
+_NOTE = """
+CREATE TABLE written (at timestamptz, transaction bigint, place text);
+CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO written VALUES (clock_timestamp(), txid_current(), TG_TABLE_NAME); RETURN NULL; END $$;
 DO $$ DECLARE name text; BEGIN
-  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-    EXECUTE format('CREATE SEQUENCE writes_%s', name);
-    EXECUTE format('CREATE TRIGGER count_write AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW '
-                   'EXECUTE FUNCTION count_write()', name);
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'written' LOOP
+    EXECUTE format('CREATE TRIGGER note_write AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW '
+                   'EXECUTE FUNCTION note_write()', name);
   END LOOP;
 END $$;
 """
-"""Counts written rows at once and for good: ``pg_stat_user_tables`` tells what an idle connection did ten seconds late."""
+"""Notes each row that is written, when, and in which transaction."""
+
+_STATISTICS = (
+    "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname <> 'written'"
+)
+
+STATISTICS_LATE_S = 11.0
+"""What a connection did PostgreSQL counts ten seconds after it has become idle, at the latest."""
+
+
+class Transaction(NamedTuple):
+    """What one transaction wrote."""
+
+    at_s: float
+    rows: dict[str, int]
+    """How many, by table."""
 
 
 class Written:
-    """How many rows of each table were inserted, changed or deleted since it was made."""
+    """What is written to a database from now on: row by row, and as PostgreSQL itself counts it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._connection = psycopg.connect(cluster.url("claims"), autocommit=True)
-        self._connection.execute(_COUNT)
+        self._connection.execute(_NOTE)
+        self._before = self._statistics()
 
-    def rows(self) -> dict[str, int]:
-        """Return ``{table: rows}`` of those that were written."""
-        told = self._connection.execute("SELECT sequencename, last_value FROM pg_sequences").fetchall()
-        return {
-            name.removeprefix("writes_"): count
-            for name, count in told
-            if name.startswith("writes_") and count is not None
-        }
+    def transactions(self) -> list[Transaction]:
+        """Return what transactions wrote, first to last."""
+        rows = self._connection.execute(
+            "SELECT transaction, EXTRACT(EPOCH FROM min(at)), place, count(*) FROM written "
+            "GROUP BY transaction, place ORDER BY 2"
+        ).fetchall()
+        found: dict[int, Transaction] = {}
+        for transaction, at, place, count in rows:
+            found.setdefault(transaction, Transaction(float(at), {})).rows[place] = count
+        return list(found.values())
+
+    def counted(self) -> dict[str, int]:
+        """Return how many rows of each table were written by PostgreSQL's own statistics, also what was undone."""
+        now = self._statistics()
+        return {name: now[name] - self._before[name] for name in now if now[name] != self._before[name]}
+
+    def _statistics(self) -> dict[str, int]:
+        return dict(self._connection.execute(_STATISTICS).fetchall())
 
     def close(self) -> None:
         """Hang up."""
@@ -95,30 +124,50 @@ def polling(servers: list[Server], number: int) -> Iterator[list[Worker]]:
             worker.join(60)
 
 
-@pytest.mark.timeout(180)
+POLLED_S = 60.0
+
+
+@pytest.mark.timeout(400)
 def test_polling_writes_nothing(own_cluster: Cluster, servers: list[Server]) -> None:
-    """50 workers wait for 8 s: what is written is the loops' lease and the roll call, and no row of a run."""
+    """50 workers wait for a minute: what is written is the loops' lease and the roll calls, and no row of a run.
+
+    One server renews the lease, a row every ``RENEW_S``. Each server's roll call is one transaction every
+    ``RollCall.every_s``: a row for each worker that asks it, and one for the queue that these ask for.
+    """
     office = Office([server.url for server in servers], QUEUES, LIMIT)
-    with contextlib.closing(office), polling(servers, 50):
+    with contextlib.closing(office), polling(servers, 50) as workers:
         _settled(own_cluster)
         with contextlib.closing(Written(own_cluster)) as written:
-            time.sleep(8.0)  # that nothing happens is what is looked at
-            grown = written.rows()
+            began = time.monotonic()
+            time.sleep(POLLED_S)  # that nothing happens is what is looked at
+            transactions, counted = written.transactions(), written.counted()
+            lasted_s = time.monotonic() - began
+        assert [worker.wire.faults for worker in workers] == [0] * 50, "each asks its own server all along"
 
-    assert set(grown) <= {"leases", "workers", "work_queues"}
-    assert 1 <= grown["leases"] <= 3  # it is renewed every 7 s
-    # each server's roll call comes every 25 s: at most one of each within this time
-    assert grown.get("workers", 0) <= 50
-    assert grown.get("work_queues", 0) <= 2 * len(QUEUES)
+    renewals = [one for one in transactions if one.rows == {"leases": 1}]
+    calls = [one for one in transactions if one not in renewals]
+    assert [one.rows for one in calls] == [{"work_queues": 1, "workers": 25}] * len(calls)
+    assert len(renewals) in _times(lasted_s, RENEW_S)
+    often = _times(lasted_s, RollCall.every_s)
+    assert 2 * often[0] <= len(calls) <= 2 * often[-1]
+    # PostgreSQL's own count, which knows what was undone as well, and may be late by the last seconds.
+    assert counted.keys() <= {"leases", "workers", "work_queues"}
+    assert abs(counted["leases"] - len(renewals)) <= 2
+
+
+def _times(lasted_s: float, every_s: float) -> range:
+    """Return how often something happens in a time that happens so often; on a busy machine each comes a little late."""
+    return range(int(lasted_s / (every_s + 1.0)), int(lasted_s / every_s) + 2)
 
 
 def _settled(cluster: Cluster) -> None:
-    """Wait until every worker is on record."""
+    """Wait until every worker is on record, and all of that is in PostgreSQL's statistics."""
     deadline = time.monotonic() + 60
     with psycopg.connect(cluster.url("claims"), autocommit=True) as connection:
         while (row := connection.execute("SELECT count(*) FROM workers").fetchone()) != (50,):
             assert time.monotonic() < deadline, f"{row} workers of 50 are on record."
             time.sleep(0.1)  # between two looks
+    time.sleep(STATISTICS_LATE_S)
 
 
 def terminate(cluster: Cluster, rng: random.Random) -> None:

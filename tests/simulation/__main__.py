@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--bug", choices=[bug.value for bug in Bug])
     parser.add_argument("--verbose", action="store_true", help="print the whole trace")
     parser.add_argument(
-        "--large", action="store_true", help="three months of a thousand workers for each seed"
+        "--large", action="store_true", help="three months of two thousand workers for each seed"
     )
     asked = parser.parse_args()
     size = LARGE if asked.large else SMALL

@@ -36,11 +36,14 @@ class Habits(NamedTuple):
 class Folder:
     """A journal's folder in the spool."""
 
-    def __init__(self, run: str, journal: str) -> None:
+    def __init__(self, run: str, journal: str, disk: Disk) -> None:
         self.run = run
         self.journal = journal
-        self.disk = Disk()
+        self.disk = disk
         self.logged = 0
+        """Log lines that its process made."""
+        self.is_accounted_for = False
+        """Whether its process came to its end, so that it told how many of these found no room, and no power cut came."""
         self.process: Process | None = None
         self.supervisor: Supervisor | None = None
         self.is_closed = False
@@ -141,6 +144,8 @@ class Host(Actor):
         """Every journal that there ever was on this host."""
         self.skew_us = int(world.random.uniform(-300, 300) * SECOND)
         self.is_destroyed = False
+        self.is_full = False
+        """Whether its disk has no room."""
         self._retries = retries
         self.worker: Worker | None = Worker(self)
 
@@ -159,7 +164,11 @@ class Host(Actor):
 
     def start(self, claim: Claim) -> None:
         """Start the process of an attempt, with its supervisor."""
-        folder = self.spool[claim.journal] = self.known[claim.journal] = Folder(claim.run.id, claim.journal)
+        disk = Disk(self.world.random)
+        disk.is_full = self.is_full
+        folder = self.spool[claim.journal] = self.known[claim.journal] = Folder(
+            claim.run.id, claim.journal, disk
+        )
         self.oracle.started(claim.journal)
         self._begin_journal(folder, claim)
         if self.world.chance(self.habits.stillborn):
@@ -244,6 +253,7 @@ class Host(Actor):
             if folder.process is not None:
                 folder.process.die(_KILLED)
             folder.disk.lose_power(self.world.random)
+            folder.is_accounted_for = False
             self.oracle.lost_power(folder.journal, len(folder.disk.data))
             self.oracle.seen["torn"] += len(folder.disk.data) < before and not folder.disk.data.endswith(
                 b"\n"
@@ -254,6 +264,18 @@ class Host(Actor):
         if not self.is_destroyed:
             self.is_up = True
             self._new_worker()
+
+    def fill_disk(self, seconds: float) -> None:
+        """Leave no room on the disk; somebody makes some after a time."""
+        if not self.is_full:
+            self.world.note("disk full")
+            self._set_full(True)
+            self.world.after(seconds, self._set_full, False)
+
+    def _set_full(self, is_full: bool) -> None:
+        self.is_full = is_full
+        for folder in self.spool.values():
+            folder.disk.is_full = is_full
 
     def destroy(self) -> None:
         """Lose the host with its disk, for ever."""

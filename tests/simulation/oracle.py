@@ -66,6 +66,7 @@ class Oracle:
             "cancels": 0,
             "torn": 0,
             "taken back": 0,
+            "unwritten": 0,
         }
         self._running: dict[str, dict[str, Attempt]] = {}
 

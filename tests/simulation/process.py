@@ -81,6 +81,7 @@ class Process(Actor):
 
     def _conclude(self, type: str) -> None:
         end = self._tell(type, None)
+        self._tell_refused()
         self._stop_code((end, type))
         self.later(0.02, self.die, Ending(code=0 if type == "COMPLETED" else 1))
 
@@ -112,6 +113,14 @@ class Process(Actor):
 
     def _tell(self, type: str, name: str | None) -> int:
         return self._write(entries.State(self._claim.run.id, self._host.now_us, type, name))
+
+    def _tell_refused(self) -> None:
+        """Say how many lines found no room; who is killed cannot."""
+        refused = self._folder.disk.refused
+        if refused:
+            self._host.oracle.seen["unwritten"] += refused
+            self._write(entries.Missing(self._host.now_us, refused, "No space left on device", logs=refused))
+        self._folder.is_accounted_for = True
 
     def _write(self, *records: entries.Entry) -> int:
         end = self._folder.disk.append(*records)

@@ -17,7 +17,7 @@ from headrace.model.schedules import Interval, between
 from headrace.server.store.runs import Known
 
 from .bugs import Bug
-from .host import Habits, Host
+from .host import Folder, Habits, Host
 from .network import Network, Rates
 from .oracle import Attempt, Oracle, Truth
 from .server import Server, ring
@@ -43,15 +43,15 @@ SMALL = Size()
 """A quarter of an hour that is dense with faults."""
 
 LARGE = Size(
-    least_hosts=1000,
-    hosts=1000,
-    runs=1000,
+    least_hosts=2000,
+    hosts=2000,
+    runs=2000,
     storm_s=90 * 86400.0,
-    faults=150,
+    faults=300,
     schedule_s=(7200.0, 10800.0),
     capacity=1,
 )
-"""Three months of a thousand workers."""
+"""Three months of two thousand workers."""
 
 
 @dataclass
@@ -225,10 +225,11 @@ class Simulation:
             "supervisor": host.kill_supervisor,
             "process": host.kill_process,
             "power": lambda: host.lose_power(seconds),
+            "full": lambda: host.fill_disk(seconds * 2),
             "cut": lambda: self.network.cut(host.place, seconds * 2),
             "destroyed": lambda: host.destroy() if host is not self.hosts[0] else None,
         }
-        weights = (3, 1, 3, 3, 3, 2, 6, 0.3)
+        weights = (3, 1, 3, 3, 3, 2, 2, 6, 0.3)
         faults[random.choices(list(faults), weights)[0]]()
 
     @staticmethod
@@ -283,14 +284,14 @@ class Simulation:
         for host in self.hosts:
             for journal, folder in host.known.items():
                 if not host.is_destroyed:
-                    self._check_journal(journal, bytes(folder.disk.data))
+                    self._check_journal(journal, folder)
         for truth in self.oracle.truths.values():
             if not truth.dropped:
                 self._check_run(truth, self.store.runs[truth.id])
 
-    def _check_journal(self, journal: str, disk: bytes) -> None:
-        """The server holds each byte once, and each line of the log."""
-        row = self.store.journals[journal]
+    def _check_journal(self, journal: str, folder: Folder) -> None:
+        """The server holds each byte once, and each line of the log; what found no room on the disk is counted there."""
+        row, disk = self.store.journals[journal], bytes(folder.disk.data)
         if row.offset == 0:
             return  # nothing of it outlasted the power cut
         held = b"".join(row.held)
@@ -302,6 +303,10 @@ class Simulation:
             self.store.logs.get(journal, []) == told, f"log lines of journal {journal} are missing or twice"
         )
         own = fold(Journal(journal, row.attempt), split(disk))
+        self.oracle.require(
+            not folder.is_accounted_for or len(told) + own.missing == folder.logged,
+            f"journal {journal} has {len(told)} lines and tells of {own.missing} more; {folder.logged} were made",
+        )
         for run in own.runs.values():
             if not run.is_flow:
                 self._check_task(run)

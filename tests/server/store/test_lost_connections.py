@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from headrace.errors import ServerUnavailable
 from headrace.server.store.database import Database
 from headrace.server.store.tables import flows
 from headrace.testing.postgres import Cluster
+from tests import clusters
 
 from ..journals import an_id
 from .test_database import adding, count
@@ -207,6 +210,85 @@ def test_deadlocks_pass(remote: Database, url: str) -> None:
         moments = connection.execute(select(flows.c.updated_us - flows.c.created_us)).scalars().all()
 
     assert moments == [11, 11]
+
+
+def test_what_cannot_be_put_in_a_row_with_others_is_done_again(remote: Database, url: str) -> None:
+    """A transaction that was to see one moment only, and met what another wrote since: 40001, as PostgreSQL says it."""
+    remote.write(adding(1))
+    calls: list[int] = []
+
+    def work(connection: Connection) -> int:
+        calls.append(1)
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        seen = connection.execute(select(flows.c.updated_us)).scalar_one()
+        if len(calls) == 1:
+            with psycopg.connect(url) as other:
+                other.execute("UPDATE flows SET updated_us = updated_us + 10")
+        connection.execute(text("UPDATE flows SET updated_us = :next"), {"next": seen + 1})
+        return int(seen) + 1
+
+    last = remote.write(work)
+
+    with remote.read() as connection:
+        assert connection.execute(select(flows.c.updated_us - flows.c.created_us)).scalar() == 11
+        assert connection.execute(select(flows.c.updated_us)).scalar() == last
+    assert len(calls) == 2
+    assert remote.faults == {"40001": 1}
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Cluster]:
+    """A PostgreSQL that takes ten connections."""
+    with clusters.started(lambda: Cluster(options={"max_connections": "10"})) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def all_taken(cluster: Cluster) -> Iterator[None]:
+    """Take every connection that a PostgreSQL has left; it says so to whoever comes next."""
+    with contextlib.ExitStack() as held:
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            while True:
+                held.enter_context(psycopg.connect(cluster.url()))
+        yield
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["pooled", "direct"])
+def test_a_write_waits_for_a_free_connection(small: Cluster, home: Path, direct: bool) -> None:
+    """ "Too many clients" passes when somebody hangs up: the write comes again by itself, and is done once."""
+    with small.database() as url:
+        database = Database.open(url, home, direct=direct)
+        database._engine.dispose()  # it had one; others come first now
+        with ThreadPoolExecutor(1) as pool:
+            with all_taken(small):
+                writing = pool.submit(database.write, adding(1))
+                deadline = time.monotonic() + 20
+                while not database.faults:
+                    assert time.monotonic() < deadline
+                    assert not writing.done(), writing.exception()
+                    time.sleep(0.005)  # between two looks
+            assert writing.result(20) == 1
+
+        assert count(database) == 1
+        assert sum(database.faults.values()) >= 1
+        database.close()
+
+
+def test_where_no_connection_comes_free_the_caller_is_told_to_come_again(small: Cluster, home: Path) -> None:
+    """After a bounded time, by readers and writers; nothing was done, and all goes on once there is one."""
+    with small.database() as url:
+        database = Database.open(url, home)
+        database._engine.dispose()
+        database._readers.dispose()
+        with all_taken(small):
+            for ask in (lambda: count(database), lambda: database.write(adding(1))):
+                with pytest.raises(DBAPIError, match="too many clients") as caught:
+                    ask()
+                assert database.is_passing(caught.value)
+
+        assert count(database) == 0
+        assert database.write(adding(1)) == 1
+        database.close()
 
 
 def test_a_restarted_server_is_found_again(postgres: Cluster, home: Path) -> None:
