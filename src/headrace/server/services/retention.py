@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 
 from headrace.server.store import retention
 from headrace.server.store.database import Database
-from headrace.server.store.retention import Enough
+from headrace.server.store.pace import Pace
+from headrace.server.store.tables import log_chunks
 from headrace.settings import Settings
 
 from .loop_lease import LeaseLost
@@ -91,6 +92,7 @@ class Retention(Service):
         self._lease = lease
         self._ages = ages
         self._now_us = now_us
+        self._pace = Pace(SLICE_S)
 
     def tick(self) -> None:
         """Delete all that is too old by now, if this server holds the lease of the loops."""
@@ -145,7 +147,10 @@ class Retention(Service):
 
     def _chunks(self, before_us: int, gone: dict[str, int]) -> None:
         while ids := self._look(partial(retention.old_chunks, before_us=before_us)):
-            gone["rows"] += self._slice(partial(retention.delete_chunks, ids=ids))
+            deleted = self._slice(partial(retention.delete_ids, table=log_chunks, ids=ids))
+            gone["rows"] += deleted
+            if not deleted:
+                break  # somebody holds all of them
 
     def _events(self, before_us: int, gone: dict[str, int]) -> None:
         while deleted := self._slice(partial(retention.delete_events, before_us=before_us)):
@@ -153,9 +158,9 @@ class Retention(Service):
 
     def _space(self) -> int:
         """Give space back to the disk as far as the database can; return how many bytes."""
-        given = 0
+        given, give_room = 0, self._database.kind.give_room
         while self._look(self._database.kind.has_room_to_give):
-            some = self._slice(self._database.kind.give_room)
+            some = self._slice(lambda connection, pace: give_room(connection, pace.enough))
             given += some
             if not some:
                 break
@@ -165,12 +170,13 @@ class Retention(Service):
         with self._database.read() as connection:
             return read(connection)
 
-    def _slice(self, work: Callable[[Connection, Enough], T]) -> T:
+    def _slice(self, work: Callable[[Connection, Pace], T]) -> T:
         """Carry out a slice, then leave the database to others for as long as it took."""
 
         def timed(connection: Connection) -> T:
-            until = time.monotonic() + SLICE_S
-            return work(connection, lambda: time.monotonic() >= until)
+            self._pace.begin()
+            self._database.kind.walk_indexes(connection)
+            return work(connection, self._pace)
 
         began = time.monotonic()
         done = self._lease.write(timed)
