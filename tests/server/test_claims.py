@@ -46,9 +46,10 @@ def servers(own_cluster: Cluster, tmp_path: Path) -> Iterator[list[Server]]:
 
 _COUNT = """
 CREATE FUNCTION count_write() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM nextval('writes_' || TG_TABLE_NAME); RETURN NULL; END $$;
+$$ BEGIN PERFORM nextval('writes_' || coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass); RETURN NULL; END $$;
 DO $$ DECLARE name text; BEGIN
-  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+      AND relkind IN ('r', 'p') AND NOT relispartition LOOP
     EXECUTE format('CREATE SEQUENCE writes_%s', name);
     EXECUTE format('CREATE TRIGGER count_write AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW '
                    'EXECUTE FUNCTION count_write()', name);

@@ -14,9 +14,11 @@ import msgspec
 from sqlalchemy import ColumnElement, bindparam, insert, or_, select
 from sqlalchemy.engine import Connection
 
-from headrace.model.ids import state_id_at
+from headrace.model.ids import made_at, state_id_at
 
 from . import locks
+from .partitions import DAY_US, since
+from .streams import LOGS
 from .tables import log_chunks, task_runs
 
 CHUNK_LINES = 2_000
@@ -309,10 +311,13 @@ def count_lines(data: bytes) -> int:
 def compact(connection: Connection, flow_run: str, journal: str) -> None:
     """Put the small chunks of a flow run's log together: a run that logs slowly is shipped line by line.
 
-    Walks ``ix_log_chunks_flow_run``. It opens a bounded number of chunks, about 0.1 s of work.
+    Walks ``ix_log_chunks_flow_run``, in partitions that there were when the journal was begun. It opens a bounded number
+    of chunks, about 0.1 s of work.
     """
     c = log_chunks.c
-    small = connection.execute(_small, {"of_run": flow_run, "of_journal": journal}).all()
+    came = () if (made_us := made_at(journal)) is None else since(connection, LOGS, made_us - DAY_US)
+    of = {"of_run": flow_run, "of_journal": journal}
+    small = connection.execute(_small.where(*came), of).all()
     if len(small) < _MANY:
         return
     found = [

@@ -7,7 +7,7 @@ it is there the next time. A run that is open is never touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ARRAY, ColumnElement, Table, any_, delete, exists, func, literal, or_, select
@@ -17,6 +17,8 @@ from headrace.model.ids import first_of
 
 from . import locks
 from .pace import Pace
+from .partitions import Partition, outside
+from .streams import Stream
 from .tables import commands, events, flow_run_inputs, flow_runs, journals, log_chunks, task_runs
 
 RUNS = 50
@@ -38,6 +40,14 @@ class Slice(NamedTuple):
     """Rows, of whatever table."""
     runs: int
     """Flow runs among them: the last of a run's rows to go."""
+
+
+class Tried(NamedTuple):
+    """How far one slice came with rows it was given."""
+
+    tried: int
+    """The first of them, deleted or held by somebody."""
+    deleted: int
 
 
 def ended(connection: Connection, before_us: int, limit: int) -> list[str]:
@@ -97,8 +107,8 @@ def _delete_all(connection: Connection, table: Table, pace: Pace, *where: Column
     return deleted
 
 
-def delete_ids(connection: Connection, pace: Pace, table: Table, ids: Sequence[Any]) -> int:
-    """Delete rows piece by piece as far as time allows, those aside that somebody holds; return how many there were."""
+def delete_ids(connection: Connection, pace: Pace, table: Table, ids: Sequence[Any]) -> Tried:
+    """Delete rows piece by piece as far as time allows, those aside that somebody holds."""
     deleted = start = 0
     while some := ids[start : start + _size(pace, table)]:
         start += len(some)
@@ -107,7 +117,7 @@ def delete_ids(connection: Connection, pace: Pace, table: Table, ids: Sequence[A
         deleted += connection.execute(one).rowcount
         if pace.took():
             break
-    return deleted
+    return Tried(start, deleted)
 
 
 def _piece(
@@ -151,18 +161,15 @@ def delete_loose_task_runs(connection: Connection, pace: Pace, ids: Sequence[str
     return deleted
 
 
-def old_chunks(connection: Connection, before_us: int) -> list[int]:
-    """Return log chunks all of whose lines are older than a moment, of the thousand that came first.
+def old(connection: Connection, stream: Stream, before_us: int, kept: Iterable[Partition] = ()) -> list[Any]:
+    """Return rows that are older than a moment, of the thousand that came first; in some partitions none are looked for.
 
-    Walks the primary key, which counts up as lines come: behind a thousand that are not old there are no others.
+    Walks the primary key of log chunks, which counts up as lines come, and ``ix_events_occurred``: behind a thousand that
+    are not old there are no others.
     """
-    first = select(_l.id, _l.last_us).order_by(_l.id).limit(_LOOK)
-    return [id for id, last_us in connection.execute(first) if last_us < before_us]
-
-
-def delete_events(connection: Connection, pace: Pace, before_us: int) -> int:
-    """Delete events that happened before a moment; return how many. Walks ``ix_events_occurred``."""
-    return _delete_all(connection, events, pace, events.c.occurred_us < before_us)
+    first = select(stream.table.c.id, stream.at).where(*outside(stream, kept))
+    rows = connection.execute(first.order_by(stream.order).limit(_LOOK))
+    return [id for id, at_us in rows if at_us < before_us]
 
 
 def old_journals(connection: Connection, before_us: int, after: str | None) -> list[tuple[str, int]]:

@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from headrace.errors import SettingError
 
-from . import tallies
+from . import partitions, tallies
 from .tables import metadata
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration in ``migrations/versions``; a test holds the two equal."""
 
 UNFINISHED = "+copy"
@@ -74,6 +74,7 @@ def create(connection: Connection) -> None:
     """Make today's tables in a database that has none."""
     metadata.create_all(connection, checkfirst=False)
     tallies.create(connection)
+    partitions.create(connection)
     _version.create(connection, checkfirst=True)
     connection.execute(_version.insert().values(version_num=HEAD))
 
