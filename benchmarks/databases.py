@@ -46,7 +46,8 @@ class Place(NamedTuple):
             return _file_bytes(self.home / FILE_NAME)
         with self.asked() as ask:
             ask(f"VACUUM {table}")
-            return int(ask(f"SELECT pg_total_relation_size('{table}')"))
+            whole = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
+            return int(ask(f"{whole} WHERE coalesce(pg_partition_root(oid), oid) = '{table}'::regclass"))
 
     def settle(self) -> None:
         """Do what a database does by itself within minutes: count its rows, and write its log into its tables."""

@@ -1,21 +1,24 @@
 """How long a write waits while retention deletes: ``python -m benchmarks.retention [--postgres] [--runs N]``.
 
 A server's database is filled with old runs, one of them with ten thousand task runs. Then small journals are taken
-in, one after the other, alone and beside a sweep. The figure is the longest of these writes. On a busy machine, where
-a write alone waits as long, it is the time that slices take on the CPU (SQLite works in the writing thread).
+in, one after the other, alone and beside a sweep, which on PostgreSQL finds the logs in partitions whose time is over. The figure is the longest of these writes. On a busy machine, where
+a write alone waits as long, it is the time that slices take on the CPU (SQLite works in the writing thread). In the end
+it is told what the longest slice consisted of.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 
 from headrace.model import entries
@@ -23,7 +26,9 @@ from headrace.model.entries import Entry, encode
 from headrace.model.ids import IdFactory
 from headrace.server import ingest
 from headrace.server.services.retention import DAY_US, Ages, Retention
+from headrace.server.store import partitions
 from headrace.server.store.database import Database
+from headrace.server.store.streams import LOGS
 from headrace.testing.postgres import Cluster
 
 T = TypeVar("T")
@@ -32,26 +37,58 @@ _new_id = IdFactory().new
 _AGES = Ages(runs=90 * DAY_US, logs=30 * DAY_US, events=7 * DAY_US)
 
 
+class _Statement(NamedTuple):
+    text: str
+    took_ms: float
+    rows: int
+
+
+class _Slice(NamedTuple):
+    took_ms: float
+    cpu_ms: float
+    statements: list[_Statement]
+
+    @property
+    def drops(self) -> bool:
+        """Whether it dropped a partition."""
+        return any(one.text.startswith("DROP TABLE") for one in self.statements)
+
+
 class _Lease:
-    """A lease that is always held, and that tells how long the slices written under it took."""
+    """A lease that is always held, and that tells what the slices written under it consisted of."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.took_ms: list[float] = []
-        self.cpu_ms: list[float] = []
+        self.slices: list[_Slice] = []
+        self._here = threading.local()
+        event.listen(database._engine, "before_cursor_execute", self._begin)
+        event.listen(database._engine, "after_cursor_execute", self._end)
 
     def held(self) -> bool:
         return True
 
     def write(self, work: Callable[[Connection], T]) -> T:
         def timed(connection: Connection) -> T:
+            self._here.statements = []
             began, cpu = time.perf_counter(), time.thread_time()
             done = work(connection)
-            self.took_ms.append((time.perf_counter() - began) * 1_000)
-            self.cpu_ms.append((time.thread_time() - cpu) * 1_000)
+            took = (time.perf_counter() - began) * 1_000, (time.thread_time() - cpu) * 1_000
+            self.slices.append(_Slice(*took, self._here.statements))
+            self._here.statements = None  # what this thread writes next is somebody else's
             return done
 
         return self.database.write(timed)
+
+    def _begin(
+        self, _connection: Any, _cursor: Any, _text: Any, _values: Any, context: Any, _many: Any
+    ) -> None:
+        context.began = time.perf_counter()
+
+    def _end(self, _connection: Any, cursor: Any, said: str, _values: Any, context: Any, _many: Any) -> None:
+        statements = getattr(self._here, "statements", None)
+        if statements is not None:
+            took_ms = (time.perf_counter() - context.began) * 1_000
+            statements.append(_Statement(said, took_ms, cursor.rowcount))
 
 
 def journal(at_us: int, tasks: int, lines: int) -> tuple[str, bytes]:
@@ -80,6 +117,23 @@ def fill(database: Database, at_us: int, runs: int) -> None:
     for tasks in (10_000, *(100,) * runs):
         id, data = journal(at_us, tasks, 200)
         ingest.append(database, id, 0, data, now_us=at_us, leased=False)
+
+
+def age_logs(database: Database) -> None:
+    """Let the log chunks lie where a server would have put them that was up for forty days: in ten old partitions."""
+
+    def work(connection: Connection) -> None:
+        now_us = partitions.clock_us(connection)
+        connection.execute(text("CREATE TEMPORARY TABLE aged ON COMMIT DROP AS SELECT * FROM log_chunks"))
+        for one in partitions.partitions(connection, LOGS):
+            connection.execute(text(f"DROP TABLE {one.name}"))
+        partitions.lay_out(connection, LOGS, now_us - 41 * DAY_US, now_us)
+        days_us = f"(40 - id % 10) * {DAY_US}"
+        connection.execute(text(f"UPDATE aged SET id = id - (({days_us})::bigint << 10)"))
+        connection.execute(text("INSERT INTO log_chunks SELECT * FROM aged"))
+
+    if database.has_others:
+        database.write(work)
 
 
 class Writer(threading.Thread):
@@ -121,11 +175,23 @@ def tell(title: str, waits_ms: list[float]) -> None:
     )
 
 
+def tell_slice(slice: _Slice) -> None:
+    """Print what a slice consisted of."""
+    inside = sum(one.took_ms for one in slice.statements)
+    print(
+        f"the longest slice: {slice.took_ms:.1f} ms, {slice.cpu_ms:.1f} of them on our CPU, {inside:.1f} in statements"
+    )
+    for one in slice.statements:
+        text = re.sub(r"\(%\(.*?\)s.*?\)|\(\?.*?\)", "(...)", " ".join(one.text.split()))
+        print(f"  {one.took_ms:6.1f} ms {max(0, one.rows):5} rows  {text[:90]}")
+
+
 def measure(url: str, home: Path, runs: int) -> None:
     """Fill a database, then write alone and beside a sweep."""
     database = Database.open(url, home)
     now_us = time.time_ns() // 1_000
     fill(database, now_us - 100 * DAY_US, runs)
+    age_logs(database)
     with database.read() as connection:
         before = database.kind.whole_bytes(connection)[0]
     with writing(database) as alone:
@@ -137,8 +203,11 @@ def measure(url: str, home: Path, runs: int) -> None:
         gone = Retention(database, lease, ages=_AGES, now_us=lambda: now_us).sweep()
     took = time.perf_counter() - began
     tell("writes beside retention", beside)
-    tell("slices of retention", lease.took_ms)
-    tell("their time on the CPU", lease.cpu_ms)
+    tell("slices of retention", [one.took_ms for one in lease.slices])
+    tell("their time on the CPU", [one.cpu_ms for one in lease.slices])
+    if any(one.drops for one in lease.slices):
+        tell("partitions that were dropped", [one.took_ms for one in lease.slices if one.drops])
+    tell_slice(max(lease.slices))
     with database.read() as connection:
         after = database.kind.whole_bytes(connection)[0]
     print(

@@ -50,9 +50,14 @@ def servers(own_cluster: Cluster, tmp_path: Path) -> Iterator[list[Server]]:
 _NOTE = """
 CREATE TABLE written (at timestamptz, transaction bigint, place text);
 CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN INSERT INTO written VALUES (clock_timestamp(), txid_current(), TG_TABLE_NAME); RETURN NULL; END $$;
+$$ BEGIN
+  INSERT INTO written
+    VALUES (clock_timestamp(), txid_current(), coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass::text);
+  RETURN NULL;
+END $$;
 DO $$ DECLARE name text; BEGIN
-  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'written' LOOP
+  FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+      AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'written' LOOP
     EXECUTE format('CREATE TRIGGER note_write AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW '
                    'EXECUTE FUNCTION note_write()', name);
   END LOOP;

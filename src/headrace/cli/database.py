@@ -193,7 +193,8 @@ def prune(dry_run: bool, output: str) -> None:
 
     A server does that by itself, every ten minutes. This is for a home folder on which none runs.
     """
-    from headrace.server.services.retention import Ages, Alone, Retention  # here: a database driver
+    from headrace.server.services.partitioning import Partitioning  # here: a database driver
+    from headrace.server.services.retention import Ages, Alone, Retention
     from headrace.server.store.retention import count_ended
 
     ages = Ages.of(current().settings)
@@ -208,6 +209,7 @@ def prune(dry_run: bool, output: str) -> None:
             gone = {"flow_runs": due}
         else:
             gone = Retention(database, Alone(database), ages=ages, now_us=_now_us).sweep()
+            Partitioning(database, Alone(database)).make()
     if output == "json":
         write_json(gone)
     elif dry_run:

@@ -44,6 +44,11 @@ def first_of(moment_us: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def made_at(id: str) -> int | None:
+    """Return the moment of an id that tells when it was made, to the millisecond; ``None`` for others."""
+    return int(id[:8] + id[9:13], 16) * 1000 if id[14:15] == "7" else None
+
+
 def state_id_at(journal: str, offset: int) -> str:
     """Return the id of the state that the record at byte ``offset`` of a journal tells.
 

@@ -57,6 +57,7 @@ from .services.lateness import Lateness
 from .services.lease_watch import LeaseWatch
 from .services.loop_lease import LoopLease
 from .services.messenger import EVERYBODY, Messenger
+from .services.partitioning import Partitioning
 from .services.pulse import TOGETHER, Pulse
 from .services.retention import Ages, Retention
 from .services.roll_call import RollCall
@@ -223,8 +224,8 @@ def _services(
         database, lease, late_after_s=settings.late_after_seconds, now_us=now_us, publish=publish
     )
     retention = Retention(database, lease, ages=Ages.of(settings), now_us=now_us)
-    compaction = Compaction(database, lease)
-    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness, retention, compaction]
+    tidying = [Partitioning(database, lease), retention, Compaction(database, lease)]
+    return [last_seen, watch, ringer, context.roll_call, scheduler, lateness, *tidying]
 
 
 def _lifespan(

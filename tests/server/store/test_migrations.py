@@ -6,6 +6,7 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator
+from datetime import date, datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,22 +166,71 @@ def test_an_empty_file_becomes_a_database(home: Path) -> None:
 
 
 def test_on_postgresql_too(postgres: Cluster, home: Path) -> None:
-    """The same comparison by reflection: columns, indexes and their conditions."""
-    shapes = []
-    for is_migrated in (True, False):
-        with postgres.database() as url:
-            if is_migrated:
-                engine = create_engine(read_url(url, home))
-                with engine.begin() as connection:
-                    migrations.upgrade(connection)
-                engine.dispose()
-            database = Database.open(url, home)
-            assert database.is_current()
-            shapes.append(reflected(database))
-            database.close()
+    """The same comparison by reflection: columns, indexes and their conditions, partitions and their bounds."""
+    began = shapes = None
+    while began != today():  # partitions begin with the day on which they are made
+        began = today()
+        shapes = [made_on_postgresql(postgres, home, is_migrated=one) for one in (True, False)]
 
+    assert shapes is not None
     assert shapes[0] == shapes[1]
     assert len(shapes[0]) > 30
+
+
+def today() -> date:
+    return datetime.now(timezone.utc).date()
+
+
+def made_on_postgresql(postgres: Cluster, home: Path, *, is_migrated: bool) -> list[str]:
+    """Return what a new database is, made by all migrations or at once."""
+    with postgres.database() as url:
+        if is_migrated:
+            engine = create_engine(read_url(url, home))
+            with engine.begin() as connection:
+                migrations.upgrade(connection)
+            engine.dispose()
+        database = Database.open(url, home)
+        try:
+            assert database.is_current()
+            return reflected(database)
+        finally:
+            database.close()
+
+
+def test_logs_that_are_there_become_the_first_partition(postgres: Cluster, home: Path) -> None:
+    """Under their ids, with their indexes; servers of the release before, which name no id, go on beside it."""
+    old = (
+        "INSERT INTO log_chunks (flow_run_id, first_us, last_us, min_level, max_level, lines, data) "
+        "VALUES (NULL, 1, 2, 20, 20, 1, 'x') RETURNING id"
+    )
+    an_event = (
+        "INSERT INTO events (id, occurred_us, received_us, event, resource_id) "
+        "VALUES ('0197a000-0000-7000-8000-000000000001', 1, 2, 'e', 'r')"
+    )
+    where = "SELECT id, tableoid::regclass::text FROM log_chunks ORDER BY id"
+    with postgres.database() as url:
+        engine = create_engine(read_url(url, home), isolation_level="AUTOCOMMIT")
+        with engine.begin() as connection:
+            migrations.upgrade(connection, "0005")
+        with engine.connect() as server:  # one of the release before: what it has prepared it goes on with
+            for _ in range(10):
+                last = server.execute(text(old)).scalar_one()
+            server.execute(text(an_event))
+            database = Database.open(url, home)
+            new = server.execute(text(old)).scalar_one()
+            found = server.execute(text(where)).all()
+            counted = server.execute(text("SELECT pg_get_serial_sequence('log_chunks', 'id')")).scalar_one()
+            assert server.execute(text("DELETE FROM log_chunks WHERE id = :id"), {"id": last}).rowcount == 1
+        engine.dispose()
+        with database.read() as connection:
+            events = connection.execute(text("SELECT tableoid::regclass::text FROM events")).scalars().all()
+        database.close()
+
+    assert (last, counted) == (10, "public.log_chunks_id_seq")
+    assert [(id, name) for id, name in found[:10]] == [(n + 1, "log_chunks_first") for n in range(10)]
+    assert found[10][0] == new > 1 << 60
+    assert found[10][1] not in ("log_chunks_first", "log_chunks_rest")
+    assert events == ["events_first"]
 
 
 def test_a_change_of_tables_does_not_wait_long_for_a_table(
@@ -209,7 +259,7 @@ def test_a_change_of_tables_does_not_wait_long_for_a_table(
 
 
 def reflected(database: Database) -> list[str]:
-    """Return every column, index, trigger and function of a database, in words."""
+    """Return every column, index, partition, trigger and function of a database, in words."""
     with database.read() as connection:
         found = inspect(connection)
         names = sorted(set(found.get_table_names()) - {"alembic_version"})
@@ -217,6 +267,7 @@ def reflected(database: Database) -> list[str]:
         indexes = text("SELECT indexdef FROM pg_indexes WHERE tablename = ANY(:names) ORDER BY indexdef")
         ours = "pg_proc WHERE pronamespace = current_schema()::regnamespace"
         rules = (
+            "SELECT oid::regclass || ' ' || pg_get_expr(relpartbound, oid) FROM pg_class WHERE relispartition ORDER BY 1",
             "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
             f"SELECT prosrc || array_to_string(proconfig, ' ') FROM {ours} ORDER BY 1",
         )

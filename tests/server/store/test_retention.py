@@ -16,8 +16,10 @@ from headrace.server.services.loop_lease import LeaseLost
 from headrace.server.services.retention import JOURNALS_LONGER_US, Ages, Retention
 from headrace.server.store import logs, retention, tables
 from headrace.server.store.database import Database
+from headrace.server.store.pace import Pace
 from headrace.settings import load
 
+from ..databases import emptied
 from ..journals import NOW, a_run, an_id, lines
 from .filled import DAY_US, fill, journal_of, run_of, take, take_open
 
@@ -176,7 +178,7 @@ def test_a_slice_that_is_cut_short_is_gone_on_with(database: Database) -> None:
     fill(database, runs=2, tasks=150, logs=30)
     ids = [run_of(0), run_of(1)]
     for turn in itertools.count(1):
-        done = database.write(lambda c: retention.delete_ended(c, lambda: True, ids, NOW + DAY_US))
+        done = database.write(lambda c: retention.delete_ended(c, Pace(0.0), ids, NOW + DAY_US))
         left = counted(database)
         if done.runs:
             break
@@ -188,12 +190,38 @@ def test_a_slice_that_is_cut_short_is_gone_on_with(database: Database) -> None:
     assert not {"flow_runs", "task_runs", "log_chunks", "commands", "events", "flow_run_inputs"} & left.keys()
 
 
+def test_a_slice_finds_its_rows_by_an_index(postgres_url: str, home: Any) -> None:
+    """Of one run's many tasks the planner would read the first: from a table's beginning, where all is deleted already."""
+    with emptied(postgres_url, home, direct=True) as database:
+        run = take(database, 0, tasks=3_000)
+
+        def plans(connection: Connection) -> list[str]:
+            told = []
+            of_run = tables.task_runs.c.flow_run_id == run
+            statement = delete(tables.task_runs).where(
+                retention._piece(connection, tables.task_runs, Pace(9.0), of_run)
+            )
+            text = statement.compile(connection, compile_kwargs={"literal_binds": True})
+            for prepare in (lambda _: None, database.kind.walk_indexes):
+                prepare(connection)
+                told.append(str(connection.exec_driver_sql(f"EXPLAIN {text}".replace("%", "%%")).all()))
+            return told
+
+        database.write(lambda c: c.exec_driver_sql("ANALYZE task_runs"))
+        before, after = database.write(plans)
+
+        assert "Seq Scan" in before  # else this would prove nothing
+        assert "Seq Scan" not in after
+        assert "Bitmap" not in after
+        assert database.write(lambda c: c.exec_driver_sql("SHOW enable_seqscan").scalar()) == "on"
+
+
 def test_a_run_that_goes_on_meanwhile_is_left_alone(database: Database) -> None:
     """Somebody had it run again between the look and the lock."""
     run = take(database, 0)
     database.write(lambda c: c.execute(tables.flow_runs.update().values(end_us=None, state_type="RUNNING")))
     before = counted(database)
-    done = database.write(lambda c: retention.delete_ended(c, lambda: False, [run], NOW + 1_000 * DAY_US))
+    done = database.write(lambda c: retention.delete_ended(c, Pace(9.0), [run], NOW + 1_000 * DAY_US))
 
     assert done == (0, 0)
     assert before == counted(database)

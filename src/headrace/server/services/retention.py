@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from headrace.server.store import retention
+from headrace.server.store import partitions, retention
 from headrace.server.store.database import Database
-from headrace.server.store.retention import Enough
+from headrace.server.store.pace import Pace
+from headrace.server.store.partitions import Over, Partition
+from headrace.server.store.streams import EVENTS, LOGS, Stream
 from headrace.settings import Settings
 
 from .loop_lease import LeaseLost
@@ -91,6 +93,7 @@ class Retention(Service):
         self._lease = lease
         self._ages = ages
         self._now_us = now_us
+        self._pace = Pace(SLICE_S)
 
     def tick(self) -> None:
         """Delete all that is too old by now, if this server holds the lease of the loops."""
@@ -102,13 +105,13 @@ class Retention(Service):
         """Delete all that is too old by now; return how many rows of what went."""
         now_us, gone = self._now_us(), {"flow_runs": 0, "rows": 0, "bytes": 0}
         try:
+            # What lies in partitions goes first: then there is less to look for when runs go.
+            for stream, age_us in ((LOGS, self._ages.logs), (EVENTS, self._ages.events)):
+                if age_us is not None:
+                    self._stream(stream, now_us - age_us, gone)
             if self._ages.runs is not None:
                 self._runs(now_us - self._ages.runs, gone)
-            if self._ages.logs is not None:
-                self._chunks(now_us - self._ages.logs, gone)
-            if self._ages.events is not None:
-                self._events(now_us - self._ages.events, gone)
-            gone["bytes"] = self._space()
+            gone["bytes"] += self._space()
         except (LeaseLost, _Stopped):
             pass  # whoever holds it now does the same
         if any(gone.values()):
@@ -143,19 +146,42 @@ class Retention(Service):
                 some = old[start : start + retention.RUNS]
                 gone["rows"] += self._slice(partial(retention.delete_journals, ids=some, before_us=before_us))
 
-    def _chunks(self, before_us: int, gone: dict[str, int]) -> None:
-        while ids := self._look(partial(retention.old_chunks, before_us=before_us)):
-            gone["rows"] += self._slice(partial(retention.delete_chunks, ids=ids))
+    def _stream(self, stream: Stream, before_us: int, gone: dict[str, int]) -> None:
+        kept = self._drop(stream, before_us, gone)
+        while ids := self._look(partial(retention.old, stream=stream, before_us=before_us, kept=kept)):
+            if not self._rows(stream, ids, gone):
+                break  # somebody holds all of them
 
-    def _events(self, before_us: int, gone: dict[str, int]) -> None:
-        while deleted := self._slice(partial(retention.delete_events, before_us=before_us)):
-            gone["rows"] += deleted
+    def _drop(self, stream: Stream, before_us: int, gone: dict[str, int]) -> list[Partition]:
+        """Drop the partitions whose time is over; return those that slices are to let be, because they will go whole."""
+        found = self._look(partial(partitions.over, stream=stream, before_us=before_us))
+        while found and self._is_dropped(found[0], gone):
+            del found[0]
+        waiting = [one.partition for one in found]  # somebody uses the table for longer: the next turn
+        return waiting + self._look(partial(partitions.around, stream=stream, us=before_us))
+
+    def _is_dropped(self, one: Over, gone: dict[str, int]) -> bool:
+        if not self._turn(partial(partitions.drop, partition=one.partition)):
+            return False
+        gone["rows"] += one.rows
+        gone["bytes"] += one.bytes
+        return True
+
+    def _rows(self, stream: Stream, ids: Sequence[Any], gone: dict[str, int]) -> int:
+        """Delete these rows of a stream; return how many there were."""
+        deleted = start = 0
+        while start < len(ids):
+            done = self._slice(partial(retention.delete_ids, table=stream.table, ids=ids[start:]))
+            start += done.tried
+            deleted += done.deleted
+            gone["rows"] += done.deleted
+        return deleted
 
     def _space(self) -> int:
         """Give space back to the disk as far as the database can; return how many bytes."""
-        given = 0
+        given, give_room = 0, self._database.kind.give_room
         while self._look(self._database.kind.has_room_to_give):
-            some = self._slice(self._database.kind.give_room)
+            some = self._slice(lambda connection, pace: give_room(connection, pace.enough))
             given += some
             if not some:
                 break
@@ -165,15 +191,20 @@ class Retention(Service):
         with self._database.read() as connection:
             return read(connection)
 
-    def _slice(self, work: Callable[[Connection, Enough], T]) -> T:
-        """Carry out a slice, then leave the database to others for as long as it took."""
+    def _slice(self, work: Callable[[Connection, Pace], T]) -> T:
+        """Carry out a slice."""
 
         def timed(connection: Connection) -> T:
-            until = time.monotonic() + SLICE_S
-            return work(connection, lambda: time.monotonic() >= until)
+            self._pace.begin()
+            self._database.kind.walk_indexes(connection)
+            return work(connection, self._pace)
 
+        return self._turn(timed)
+
+    def _turn(self, work: Callable[[Connection], T]) -> T:
+        """Write something, then leave the database to others for as long as it took."""
         began = time.monotonic()
-        done = self._lease.write(timed)
+        done = self._lease.write(work)
         if self._stopping.wait(time.monotonic() - began):
             raise _Stopped
         return done

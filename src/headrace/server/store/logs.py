@@ -14,9 +14,11 @@ import msgspec
 from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
 from sqlalchemy.engine import Connection
 
-from headrace.model.ids import state_id_at
+from headrace.model.ids import made_at, state_id_at
 
 from . import locks
+from .partitions import DAY_US
+from .streams import LOGS
 from .tables import log_chunks, task_runs
 
 CHUNK_LINES = 2_000
@@ -310,12 +312,13 @@ def count_lines(data: bytes) -> int:
 def compact(connection: Connection, runs: Sequence[tuple[str, str]]) -> None:
     """Put the small chunks of flow runs' logs together, given with their journals: what is logged slowly comes line by line.
 
-    Walks ``ix_log_chunks_flow_run``. For each run it opens a bounded number of chunks, about 0.1 s of work.
+    Walks ``ix_log_chunks_flow_run``, in partitions that there were when the journals were begun. For each run it opens a
+    bounded number of chunks, about 0.1 s of work.
     """
     if not runs:
         return
     asked: dict[tuple[str, str], list[int]] = {run: [] for run in runs}
-    for id, *run in connection.execute(_small, {"of_runs": sorted({run for run, _ in runs})}):
+    for id, *run in _small_chunks(connection, runs):
         if (of := asked.get(tuple(run))) is not None and len(of) < CHUNK_LINES:
             of.append(id)
     many = {run: ids for run, ids in asked.items() if len(ids) >= _MANY}
@@ -328,6 +331,15 @@ def compact(connection: Connection, runs: Sequence[tuple[str, str]]) -> None:
         )
     for (flow_run, journal), ids in many.items():
         _put_together(connection, flow_run, journal, ids)
+
+
+def _small_chunks(connection: Connection, runs: Sequence[tuple[str, str]]) -> Iterable[Any]:
+    wanted = {"of_runs": sorted({run for run, _ in runs})}
+    begun_us = [made_at(journal) for _, journal in runs]
+    if connection.dialect.name == "sqlite" or None in begun_us:
+        return connection.execute(_small, wanted)
+    since = LOGS.first_id(min(us for us in begun_us if us is not None) - DAY_US)
+    return connection.execute(_small_since, {**wanted, "since": since})
 
 
 def _put_together(connection: Connection, flow_run: str, journal: str, ids: Sequence[int]) -> None:
@@ -349,3 +361,4 @@ _small = (
     .where(log_chunks.c.flow_run_id.in_(bindparam("of_runs", expanding=True)), log_chunks.c.lines < _SMALL)
     .order_by(log_chunks.c.first_us)
 )
+_small_since = _small.where(log_chunks.c.id >= bindparam("since"))

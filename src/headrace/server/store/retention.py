@@ -1,33 +1,30 @@
 """What goes when its time is over: ended runs with all that belongs to them, log lines, events, journals' rows.
 
-Each function does a slice in the transaction it is given: it asks ``enough`` between statements of a few dozen rows
+Each function does a slice in the transaction it is given: it asks its pace between statements of a few dozen rows
 and stops when that says so, so that nobody who wants to write waits for long. What holds a row is passed over;
 it is there the next time. A run that is open is never touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Table, any_, delete, exists, func, literal, or_, select
 from sqlalchemy.engine import Connection
 
 from headrace.model.ids import first_of
 
 from . import locks
+from .pace import Pace
+from .partitions import Partition, outside
+from .streams import Stream
 from .tables import commands, events, flow_run_inputs, flow_runs, journals, log_chunks, task_runs
-
-Enough = Callable[[], bool]
-"""Says whether a slice has taken its time."""
 
 RUNS = 50
 """Flow runs that one slice locks at most."""
 
-_PIECE = 100
-"""Rows that one statement deletes: 1 to 3 ms on SQLite here (benchmarks/retention.py)."""
-
-_CHUNKS = 20  # log chunks: up to some hundred kilobytes each, in pages that are freed one by one
+_HEAVY = 5  # how many other rows a log chunk counts for: it has some hundred kilobytes, in pages that are freed one by one
 
 _LOOK = 1_000  # rows of which one statement reads the ages
 
@@ -45,6 +42,14 @@ class Slice(NamedTuple):
     """Flow runs among them: the last of a run's rows to go."""
 
 
+class Tried(NamedTuple):
+    """How far one slice came with rows it was given."""
+
+    tried: int
+    """The first of them, deleted or held by somebody."""
+    deleted: int
+
+
 def ended(connection: Connection, before_us: int, limit: int) -> list[str]:
     """Return flow runs that ended before a moment, those first that ended first. Walks ``ix_flow_runs_end``."""
     statement = select(_r.id).where(_r.end_us < before_us).order_by(_r.end_us).limit(limit)
@@ -56,43 +61,78 @@ def count_ended(connection: Connection, before_us: int) -> int:
     return connection.execute(select(func.count()).where(_r.end_us < before_us)).scalar_one()
 
 
-def delete_ended(connection: Connection, enough: Enough, ids: Sequence[str], before_us: int) -> Slice:
+def delete_ended(connection: Connection, pace: Pace, ids: Sequence[str], before_us: int) -> Slice:
     """Delete flow runs with all that belongs to them, as far as time allows, if they still ended before a moment.
 
     A run's own row goes last: a slice that was cut short is gone on with. Its journal's row stays, and with it how
     much of the journal is held, so what is sent once more brings nothing back (:func:`delete_journals`).
     """
-    locked = locks.hold_to_delete(
-        connection, flow_runs, _r.id.in_(ids), _r.end_us < before_us, skip_locked=True
-    )
+    old = _among(connection, _r.id, ids), _r.end_us < before_us
+    locked = locks.hold_to_delete(connection, flow_runs, *old, skip_locked=True)
+    pace.mark()
+
+    def of_runs(table: Table) -> ColumnElement[bool]:
+        return _among(connection, table.c.flow_run_id, locked)
+
+    owners = select(_r.journal_id).where(_among(connection, _r.id, locked), _r.journal_id.is_not(None))
+    asked = commands.c.journal_id.in_(owners)  # for ix_commands_journal
     deleted = 0
-    for table, size in ((task_runs, _PIECE), (log_chunks, _CHUNKS)):
-        while some := _delete_some(connection, table, size, table.c.flow_run_id.in_(locked)):
-            deleted += some
-            if enough():
-                return Slice(deleted, 0)
-    deleted += locks.remove(connection, flow_run_inputs, flow_run_inputs.c.flow_run_id.in_(locked))
-    owners = select(_r.journal_id).where(_r.id.in_(locked), _r.journal_id.is_not(None))
-    asked = commands.c.journal_id.in_(owners), commands.c.flow_run_id.in_(locked)  # for ix_commands_journal
-    for table, where in ((commands, asked), (events, (events.c.flow_run_id.in_(locked),))):
-        while some := _delete_some(connection, table, _PIECE, *where):
-            deleted += some
-            if enough():
-                return Slice(deleted, 0)
-    runs = locks.remove(connection, flow_runs, _r.id.in_(locked))
+    for table, *more in ((task_runs,), (log_chunks,), (commands, asked), (events,)):
+        if table is commands:  # in the order of ``locks.py``: here somebody may be waited for
+            deleted += locks.remove(connection, flow_run_inputs, of_runs(flow_run_inputs))
+        deleted += _delete_all(connection, table, pace, of_runs(table), *more)
+        if pace.over:
+            return Slice(deleted, 0)
+    runs = connection.execute(delete(flow_runs).where(_among(connection, _r.id, locked))).rowcount
     return Slice(deleted + runs, runs)
 
 
-def _delete_some(connection: Connection, table: Table, limit: int, *where: ColumnElement[bool]) -> int:
-    """Delete so many rows, in no order: an order would have to be found among all that belongs to fifty runs.
+def _among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Match one of many values: to PostgreSQL they are one, an array, which it reads and plans in half of the time."""
+    if locks.are_of_rows(connection):
+        return column == any_(literal(list(values), ARRAY(column.type)))
+    return column.in_(values)
 
-    What somebody holds is passed over, so no order is needed. Returns how many there were.
+
+def _delete_all(connection: Connection, table: Table, pace: Pace, *where: ColumnElement[bool]) -> int:
+    """Delete rows piece by piece as far as time allows, those aside that somebody holds; return how many there were.
+
+    In no order, which would have to be found among all that belongs to fifty runs: nobody is waited for.
     """
-    statement = select(table.c.id).where(*where).limit(limit).with_for_update(skip_locked=True)
-    ids = list(connection.execute(statement).scalars())
-    if ids:
-        connection.execute(delete(table).where(table.c.id.in_(ids)))
-    return len(ids)
+    deleted = 0
+    while some := connection.execute(delete(table).where(_piece(connection, table, pace, *where))).rowcount:
+        deleted += some
+        if pace.took():
+            break
+    return deleted
+
+
+def delete_ids(connection: Connection, pace: Pace, table: Table, ids: Sequence[Any]) -> Tried:
+    """Delete rows piece by piece as far as time allows, those aside that somebody holds."""
+    deleted = start = 0
+    while some := ids[start : start + _size(pace, table)]:
+        start += len(some)
+        these = _among(connection, table.c.id, some)
+        one = delete(table).where(these, _piece(connection, table, pace, these))
+        deleted += connection.execute(one).rowcount
+        if pace.took():
+            break
+    return Tried(start, deleted)
+
+
+def _piece(
+    connection: Connection, table: Table, pace: Pace, *where: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Match a piece's rows that nobody holds."""
+    free = select(table.c.id).where(*where).limit(_size(pace, table)).with_for_update(skip_locked=True)
+    if locks.are_of_rows(connection):
+        # An array is found by the key; what were joined might be found by reading the table.
+        return table.c.id == any_(func.array(free.scalar_subquery()))
+    return table.c.id.in_(free)
+
+
+def _size(pace: Pace, table: Table) -> int:
+    return pace.rows // (_HEAVY if table is log_chunks else 1)
 
 
 def loose_task_runs(connection: Connection, before_us: int, limit: int) -> list[str]:
@@ -106,46 +146,30 @@ def loose_task_runs(connection: Connection, before_us: int, limit: int) -> list[
     return list(connection.execute(statement.order_by(_t.expected_start_us).limit(limit)).scalars())
 
 
-def delete_loose_task_runs(connection: Connection, enough: Enough, ids: Sequence[str]) -> int:
+def delete_loose_task_runs(connection: Connection, pace: Pace, ids: Sequence[str]) -> int:
     """Delete task runs, and log lines that are theirs alone; return how many rows that were."""
-    deleted = 0
-    for start in range(0, len(ids), _PIECE):
-        some = ids[start : start + _PIECE]
-        locked = locks.hold_to_delete(connection, task_runs, _t.id.in_(some), skip_locked=True)
-        deleted += locks.remove(connection, log_chunks, _l.task_run_id.in_(locked))
-        deleted += locks.remove(connection, task_runs, _t.id.in_(locked))
-        if enough():
+    deleted = start = 0
+    while some := ids[start : start + pace.rows]:
+        start += len(some)
+        locked = locks.hold_to_delete(
+            connection, task_runs, _among(connection, _t.id, some), skip_locked=True
+        )
+        deleted += locks.remove(connection, log_chunks, _among(connection, _l.task_run_id, locked))
+        deleted += connection.execute(delete(task_runs).where(_among(connection, _t.id, locked))).rowcount
+        if pace.took():
             break
     return deleted
 
 
-def old_chunks(connection: Connection, before_us: int) -> list[int]:
-    """Return log chunks all of whose lines are older than a moment, of the thousand that came first.
+def old(connection: Connection, stream: Stream, before_us: int, kept: Iterable[Partition] = ()) -> list[Any]:
+    """Return rows that are older than a moment, of the thousand that came first; in some partitions none are looked for.
 
-    Walks the primary key, which counts up as lines come: behind a thousand that are not old there are no others.
+    Walks the primary key of log chunks, which counts up as lines come, and ``ix_events_occurred``: behind a thousand that
+    are not old there are no others.
     """
-    first = select(_l.id, _l.last_us).order_by(_l.id).limit(_LOOK)
-    return [id for id, last_us in connection.execute(first) if last_us < before_us]
-
-
-def delete_chunks(connection: Connection, enough: Enough, ids: Sequence[int]) -> int:
-    """Delete log chunks; return how many."""
-    deleted = 0
-    for start in range(0, len(ids), _CHUNKS):
-        deleted += locks.remove(connection, log_chunks, _l.id.in_(ids[start : start + _CHUNKS]))
-        if enough():
-            break
-    return deleted
-
-
-def delete_events(connection: Connection, enough: Enough, before_us: int) -> int:
-    """Delete events that happened before a moment; return how many. Walks ``ix_events_occurred``."""
-    deleted = 0
-    while some := _delete_some(connection, events, _PIECE, events.c.occurred_us < before_us):
-        deleted += some
-        if enough():
-            break
-    return deleted
+    first = select(stream.table.c.id, stream.at).where(*outside(stream, kept))
+    rows = connection.execute(first.order_by(stream.order).limit(_LOOK))
+    return [id for id, at_us in rows if at_us < before_us]
 
 
 def old_journals(connection: Connection, before_us: int, after: str | None) -> list[tuple[str, int]]:
@@ -159,7 +183,7 @@ def old_journals(connection: Connection, before_us: int, after: str | None) -> l
     return [(row[0], row[1]) for row in connection.execute(statement.order_by(c.id).limit(_LOOK))]
 
 
-def delete_journals(connection: Connection, enough: Enough, ids: Sequence[str], before_us: int) -> int:
+def delete_journals(connection: Connection, pace: Pace, ids: Sequence[str], before_us: int) -> int:
     """Delete rows of journals of which nothing was heard since a moment and that have no open run; return how many.
 
     What is asked of their processes goes too. Walks ``ix_flow_runs_open`` and ``ix_task_runs_open``.
@@ -167,12 +191,9 @@ def delete_journals(connection: Connection, enough: Enough, ids: Sequence[str], 
     c = journals.c
     open_flow_runs = exists().where(_r.journal_id == c.id, _r.end_us.is_(None))
     open_task_runs = exists().where(_t.journal_id == c.id, _t.end_us.is_(None))
-    idle = c.id.in_(ids), c.last_seen_us < before_us, ~open_flow_runs, ~open_task_runs
+    idle = _among(connection, c.id, ids), c.last_seen_us < before_us, ~open_flow_runs, ~open_task_runs
     locked = locks.hold_to_delete(connection, journals, *idle, skip_locked=True)
-    asked = commands.c.journal_id.in_(locked)
-    deleted = 0
-    while some := _delete_some(connection, commands, _PIECE, asked):
-        deleted += some
-        if enough():
-            return deleted
-    return deleted + locks.remove(connection, journals, c.id.in_(locked))
+    deleted = _delete_all(connection, commands, pace, _among(connection, commands.c.journal_id, locked))
+    if pace.over:
+        return deleted
+    return deleted + connection.execute(delete(journals).where(_among(connection, c.id, locked))).rowcount

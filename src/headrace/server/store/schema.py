@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from headrace.errors import SettingError
 
-from . import tallies
+from . import partitions, tallies
 from .standing import UNFINISHED as UNFINISHED
 from .standing import Stamp, Standing, compare
 from .tables import metadata
@@ -126,6 +126,7 @@ def create(connection: Connection) -> None:
     """Make today's tables in a database that has none."""
     metadata.create_all(connection, checkfirst=False)
     tallies.create(connection)
+    partitions.create(connection)
     _version.create(connection, checkfirst=True)
     connection.execute(_version.insert().values(version_num=HEAD, serves_since=SERVES_SINCE))
 
