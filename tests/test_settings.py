@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import SettingError
-from headrace.settings import BY_NAME, LEVELS, TABLE, load, read_profiles
+from headrace.settings import BY_NAME, LEVELS, TABLE, Size, load, read_profiles
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def test_every_setting_is_read_from_its_variable(setting, folder: Path) -> None:
         bool: ("yes" if not setting.default else "off", not setting.default),
         int: (" 17 ", 17),
         float: ("2.5", 2.5),
+        Size: (" 2.5 GB", 2_500_000_000),
         str: CHOICES.get(setting.name, (str(folder), str(folder))),
     }[setting.type]
     variable = f"HEADRACE_{setting.name.upper()}"
@@ -80,6 +81,25 @@ def test_the_fields_older_name_is_read_where_ours_is_not_set(setting, folder: Pa
     assert setting.alias == alias.source_of(setting.name)
     assert ours == both.source_of(setting.name)
     assert getattr(alias, setting.name) != getattr(both, setting.name)
+
+
+@pytest.mark.parametrize(
+    ("written", "bytes"),
+    [
+        ("10 GB", 10**10),
+        ("512MiB", 2**29),
+        ("1.5 tb", 15 * 10**11),
+        ("7 kb", 7_000),
+        ("12 B", 12),
+        ("99", 99),
+    ],
+)
+def test_a_size_is_written_as_people_do(written: str, bytes: int, folder: Path) -> None:
+    """And goes on to another process as the number it is."""
+    settings = load(environ(folder, HEADRACE_RETENTION_LOGS_SIZE=written))
+
+    assert bytes == settings.retention_logs_size
+    assert str(bytes) == settings.environment()["HEADRACE_RETENTION_LOGS_SIZE"]
 
 
 def test_an_empty_variable_is_an_unset_one_but_for_texts_that_may_be_empty(folder: Path) -> None:
@@ -108,6 +128,8 @@ def test_a_home_may_be_relative_or_below_the_users(monkeypatch: pytest.MonkeyPat
     [
         ("HEADRACE_SERVER_PORT", "http", "a whole number"),
         ("HEADRACE_SERVER_PORT", "1.5", "a whole number"),
+        ("HEADRACE_RETENTION_LOGS_SIZE", "10 elephants", "a size such as 10 GB"),
+        ("HEADRACE_RETENTION_LOGS_SIZE", "-1", "a size such as 10 GB"),
         ("HEADRACE_RECORD", "maybe", "true or false"),
         ("HEADRACE_GRACE_SECONDS", "soon", "a number"),
         ("HEADRACE_GRACE_SECONDS", "nan", "a number"),

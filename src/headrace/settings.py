@@ -15,6 +15,29 @@ from typing import Any, NamedTuple
 from .errors import SettingError
 
 
+class Size(int):
+    """A number of bytes, written as people do: ``10 GB``, ``512 MiB``, ``1.5 TB``, or a plain number."""
+
+    def __new__(cls, written: str | int = 0) -> Size:
+        """Read it; ``ValueError`` when it is none."""
+        if isinstance(written, int):
+            return super().__new__(cls, written)
+        text = written.strip().lower()
+        unit, factor = next(
+            ((unit, factor) for unit, factor in _UNITS.items() if text.endswith(unit)), ("", 1)
+        )
+        number = float(text.removesuffix(unit)) * factor
+        if not 0 <= number < 1e18:
+            raise ValueError("not a size")
+        return super().__new__(cls, number)
+
+
+_UNITS = {
+    "kib": 1_024, "mib": 1_024**2, "gib": 1_024**3, "tib": 1_024**4,
+    "kb": 1_000, "mb": 1_000**2, "gb": 1_000**3, "tb": 1_000**4, "b": 1,
+}  # fmt: skip
+
+
 class Setting(NamedTuple):
     """One row of the table of settings."""
 
@@ -65,6 +88,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("retention_runs_days", float, 90.0, "days", "How long flow runs are kept after they have ended, with their task runs and logs; 0: for ever."),
     Setting("retention_logs_days", float, 30.0, "days", "How long lines of logs are kept; 0: as long as their runs."),
     Setting("retention_events_days", float, 7.0, "days", "How long events are kept; 0: as long as their runs, or for ever."),
+    Setting("retention_runs_size", Size, Size(), "", "How much room flow runs and task runs may take before the oldest of those that have ended go, as 10 GB; 0: as much as they need."),
+    Setting("retention_logs_size", Size, Size(), "", "How much room lines of logs may take before the oldest go; 0: as much as they need."),
+    Setting("retention_events_size", Size, Size(), "", "How much room events may take before the oldest go; 0: as much as they need."),
     Setting("server_workers", int, 1, "count", "How many processes of a server share its port; more than one needs PostgreSQL."),
     Setting("server_drain_seconds", float, 0.0, "seconds", "How long a server that was told to end goes on while /api/ready says that it ends, so that a load balancer sends nobody new."),
     Setting("server_notify", bool, True, "", "Whether servers on one PostgreSQL wake each other's polls at once (LISTEN); without it they look every second or two."),
@@ -122,6 +148,12 @@ class Settings:
         return Path(self._values["home"]).expanduser().absolute()
 
 
+KINDS: dict[type, str] = {
+    str: "text", bool: "true or false", int: "a whole number", float: "a number", Size: "a size such as 10 GB",
+}  # fmt: skip
+"""What a setting of a type takes, in words."""
+
+
 def parse(setting: Setting, text: str, where: str) -> Any:
     """Return the value that ``text`` means for a setting.
 
@@ -138,7 +170,7 @@ def parse(setting: Setting, text: str, where: str) -> Any:
         if value != value:
             raise ValueError("not a number")
     except ValueError as error:
-        kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(setting.type, "text")
+        kind = KINDS[setting.type]
         raise SettingError(
             f"{where} is {text!r}, but {setting.name} takes {kind}. Correct or unset it."
         ) from error

@@ -176,6 +176,7 @@ def test_what_takes_the_space_is_shown(
 ) -> None:
     """Rows and bytes of each table, growth, the oldest run and what is kept how long."""
     monkeypatch.setenv("HEADRACE_RETENTION_EVENTS_DAYS", "0")
+    monkeypatch.setenv("HEADRACE_RETENTION_LOGS_SIZE", "10 GB")
     shown = inside(*DATABASE, "stats", "-o", "json").json
     tables = {table["name"]: table for table in shown["tables"]}
 
@@ -184,11 +185,13 @@ def test_what_takes_the_space_is_shown(
     assert tables["task_runs"]["rows_a_day"] == 0  # they are of a time long ago
     assert shown["bytes"] == filled.stat().st_size
     assert shown["retention_days"] == {"runs": 90, "logs": 30, "events": None}
+    assert shown["retention_bytes"] == {"runs": None, "logs": 10_000_000_000, "events": None}
     assert shown["oldest_run"].startswith("2025-06-15")
 
     table = inside(*DATABASE, "stats").out
 
     assert "events kept" in table and "for ever" in table
+    assert "30 days, 10.0 GB at most" in table
 
 
 def test_growth_is_told_for_a_day(inside: Headrace, home: Path) -> None:
@@ -231,6 +234,26 @@ def test_what_is_old_is_deleted_when_somebody_asks(
     assert done.out.startswith("Deleted 2 flow runs")
     rows = inside(*DATABASE, "check", "-o", "json").json["rows"]
     assert (rows["flow_runs"], rows["task_runs"], rows["log_chunks"], rows["flows"]) == (0, 0, 0, 1)
+
+
+def test_what_takes_too_much_room_is_deleted_when_somebody_asks(
+    inside: Headrace, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However young it is; a size that cannot be read is told."""
+    for thing in ("RUNS", "LOGS", "EVENTS"):
+        monkeypatch.setenv(f"HEADRACE_RETENTION_{thing}_DAYS", "0")
+    monkeypatch.setenv("HEADRACE_RETENTION_RUNS_SIZE", "1 TB")
+
+    assert inside(*DATABASE, "prune", "-o", "json").json["flow_runs"] == 0
+
+    monkeypatch.setenv("HEADRACE_RETENTION_RUNS_SIZE", "1 kB")
+
+    assert "takes more room than it may" in inside(*DATABASE, "prune", "--dry-run").out
+    assert inside(*DATABASE, "prune").out.startswith("Deleted 2 flow runs")
+
+    monkeypatch.setenv("HEADRACE_RETENTION_RUNS_SIZE", "much")
+
+    assert "a size such as 10 GB" in inside(*DATABASE, "prune").err
 
 
 def test_no_database_is_made_where_one_is_looked_for(inside: Headrace, home: Path, tmp_path: Path) -> None:

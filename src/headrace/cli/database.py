@@ -191,13 +191,15 @@ def copy(source: str, target: str, anew: bool, output: str) -> None:
 def prune(dry_run: bool, output: str) -> None:
     """Delete now what is older than the settings retention_runs_days, _logs_days and _events_days say.
 
+    And the oldest of what takes more room than retention_runs_size, _logs_size and _events_size allow.
     A server does that by itself, every ten minutes. This is for a home folder on which none runs.
     """
+    from headrace.server.services.loop_lease import Alone
     from headrace.server.services.partitioning import Partitioning  # here: a database driver
-    from headrace.server.services.retention import Ages, Alone, Retention
+    from headrace.server.services.retention import Ages, Retention, Sizes
     from headrace.server.store.retention import count_ended
 
-    ages = Ages.of(current().settings)
+    ages, sizes = Ages.of(current().settings), Sizes.of(current().settings)
     with _opened() as database:
         if not database.standing().fits:
             raise Refusal(
@@ -208,12 +210,14 @@ def prune(dry_run: bool, output: str) -> None:
                 due = 0 if ages.runs is None else count_ended(connection, _now_us() - ages.runs)
             gone = {"flow_runs": due}
         else:
-            gone = Retention(database, Alone(database), ages=ages, now_us=_now_us).sweep()
-            Partitioning(database, Alone(database)).make()
+            alone = Alone(database)
+            gone = Retention(database, alone, ages=ages, sizes=sizes, now_us=_now_us).sweep()
+            Partitioning(database, alone).make()
     if output == "json":
         write_json(gone)
     elif dry_run:
-        click.echo(f"{gone['flow_runs']} flow runs would be deleted, and old logs and events.")
+        more = ", and what takes more room than it may" if any(sizes) else ""
+        click.echo(f"{gone['flow_runs']} flow runs would be deleted, and old logs and events{more}.")
     else:
         click.echo(
             f"Deleted {gone['flow_runs']} flow runs ({gone['rows']} rows in all); {size(gone['bytes'])} given back."
@@ -230,11 +234,13 @@ def stats(output: str) -> None:
     from headrace.server.store.sizes import measure  # here: a database driver
 
     settings = current().settings
-    kept = {name: getattr(settings, f"retention_{name}_days") for name in ("runs", "logs", "events")}
+    things = ("runs", "logs", "events")
+    kept = {name: getattr(settings, f"retention_{name}_days") for name in things}
+    room = {name: getattr(settings, f"retention_{name}_size") for name in things}
     with _opened() as database:
         found = measure(database, now_us=_now_us())
     if output == "json":
-        write_json(_stats_json(found, kept))
+        write_json(_stats_json(found, kept, room))
         return
     rows = [
         (one.name, str(one.rows), size(one.bytes), f"{one.rows_a_day:.0f}", size(one.bytes_a_day))
@@ -247,9 +253,15 @@ def stats(output: str) -> None:
             ("whole size", f"{size(found.bytes)}, {size(found.free_bytes)} of it free"),
             ("growth a day", f"{size(_growth(found))} (over {found.days:.1f} days)"),
             ("oldest run", _moment(found.oldest_run_us) if found.oldest_run_us is not None else "none"),
-            *((f"{name} kept", f"{days:g} days" if days > 0 else "for ever") for name, days in kept.items()),
+            *((f"{name} kept", _kept(kept[name], room[name])) for name in things),
         ]
     )
+
+
+def _kept(days: float, room: int) -> str:
+    """Return in words how long something is kept."""
+    age, most = f"{days:g} days" if days > 0 else "", f"{size(room)} at most" if room else ""
+    return ", ".join(filter(None, (age, most))) or "for ever"
 
 
 def _growth(found: Stats) -> float | None:
@@ -257,13 +269,14 @@ def _growth(found: Stats) -> float | None:
     return sum(known) if known else None
 
 
-def _stats_json(found: Stats, kept: dict[str, float]) -> dict[str, Any]:
+def _stats_json(found: Stats, kept: dict[str, float], room: dict[str, int]) -> dict[str, Any]:
     return {
         "bytes": found.bytes,
         "free_bytes": found.free_bytes,
         "days": found.days,
         "oldest_run": _moment(found.oldest_run_us) if found.oldest_run_us is not None else None,
         "retention_days": {name: days if days > 0 else None for name, days in kept.items()},
+        "retention_bytes": {name: int(size) or None for name, size in room.items()},
         "tables": [one._asdict() for one in found.tables],
     }
 

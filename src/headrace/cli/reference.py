@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from headrace.settings import TABLE, Setting
+from headrace.settings import KINDS, TABLE, Setting
 
 from .app import TREE, load, root
 from .exits import MEANINGS
@@ -114,7 +114,7 @@ def _setting(setting: Setting) -> Iterator[str]:
     yield setting.sentence
     yield ""
     unit = f", in {setting.unit}" if setting.unit in ("seconds", "bytes", "days") else ""
-    kind = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[setting.type]
+    kind = KINDS[setting.type]
     yield f"* environment: `HEADRACE_{setting.name.upper()}`" + (
         f", or `{setting.alias}`" if setting.alias else ""
     )

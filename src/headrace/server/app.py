@@ -59,7 +59,7 @@ from .services.loop_lease import LoopLease
 from .services.messenger import EVERYBODY, Messenger
 from .services.partitioning import Partitioning
 from .services.pulse import TOGETHER, Pulse
-from .services.retention import Ages, Retention
+from .services.retention import Ages, Retention, Sizes
 from .services.roll_call import RollCall
 from .services.scheduler import Scheduler
 from .services.service import Service
@@ -223,7 +223,7 @@ def _services(
     lateness = Lateness(
         database, lease, late_after_s=settings.late_after_seconds, now_us=now_us, publish=publish
     )
-    retention = Retention(database, lease, ages=Ages.of(settings), now_us=now_us)
+    retention = Retention(database, lease, ages=Ages.of(settings), sizes=Sizes.of(settings), now_us=now_us)
     tidying = [Partitioning(database, lease), retention, Compaction(database, lease)]
     return [last_seen, watch, ringer, context.roll_call, scheduler, lateness, *tidying]
 

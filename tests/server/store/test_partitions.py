@@ -17,9 +17,9 @@ from headrace.model import entries
 from headrace.model.ids import IdFactory, first_of
 from headrace.server import ingest
 from headrace.server.app import create_app
-from headrace.server.services.loop_lease import LoopLease
+from headrace.server.services.loop_lease import Alone, LoopLease
 from headrace.server.services.partitioning import Partitioning
-from headrace.server.services.retention import Ages, Alone, Retention
+from headrace.server.services.retention import Ages, Retention
 from headrace.server.store import logs, partitions, tables
 from headrace.server.store.database import Database, read_url
 from headrace.server.store.partitions import AHEAD_US, SAME_LENGTH, Partition

@@ -15,8 +15,7 @@ from headrace.server.store.database import Database
 from headrace.server.store.partitions import Wanted
 from headrace.server.store.streams import STREAMS, Stream
 
-from .loop_lease import LeaseLost
-from .retention import Lease
+from .loop_lease import Lease, LeaseLost
 from .service import Service
 
 T = TypeVar("T")

@@ -6,18 +6,19 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from headrace.server.store import partitions, retention
+from headrace.server.store import partitions, retention, weights
 from headrace.server.store.database import Database
 from headrace.server.store.pace import Pace
-from headrace.server.store.partitions import Over, Partition
+from headrace.server.store.partitions import Partition
 from headrace.server.store.streams import EVENTS, LOGS, Stream
+from headrace.server.store.weights import Part
 from headrace.settings import Settings
 
-from .loop_lease import LeaseLost
+from .loop_lease import Lease, LeaseLost
 from .service import Service
 
 T = TypeVar("T")
@@ -39,6 +40,13 @@ nothing back. Hosts keep what was shipped for ``journals_keep`` days, a week unl
 """
 
 
+_LESS = 0.1
+"""What part of a size is made free besides, so that not every turn has something to delete."""
+
+_AT_ONCE = 500
+"""Runs that are deleted before it is looked again how much room all of them take."""
+
+
 class Ages(NamedTuple):
     """How old things may grow, in microseconds; ``None``: they are kept for ever."""
 
@@ -53,29 +61,21 @@ class Ages(NamedTuple):
         return cls(*(int(number * DAY_US) if number > 0 else None for number in days))
 
 
-class Lease(Protocol):
-    """What says whether this process is to do it; :class:`~.loop_lease.LoopLease` on a server."""
+class Sizes(NamedTuple):
+    """How much room things may take, in bytes, about; ``None``: as much as they need."""
 
-    def held(self) -> bool:
-        """Say whether it is."""
+    runs: int | None = None
+    logs: int | None = None
+    events: int | None = None
 
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """Carry out a write if it still is; raise :class:`~.loop_lease.LeaseLost` otherwise."""
+    @classmethod
+    def of(cls, settings: Settings) -> Sizes:
+        """Return what the settings say; no bytes mean as many as are needed."""
+        sizes = settings.retention_runs_size, settings.retention_logs_size, settings.retention_events_size
+        return cls(*(size or None for size in sizes))
 
 
-class Alone:
-    """The lease of somebody who need not ask: a person who wants it done now."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def held(self) -> bool:
-        """Return ``True``: a server that does the same meanwhile only does a part of it."""
-        return True
-
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """Carry out a write."""
-        return self._database.write(work)
+ANY_SIZE = Sizes()
 
 
 class _Stopped(Exception):
@@ -87,11 +87,20 @@ class Retention(Service):
 
     every_s = 60.0
 
-    def __init__(self, database: Database, lease: Lease, *, ages: Ages, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        lease: Lease,
+        *,
+        ages: Ages,
+        sizes: Sizes = ANY_SIZE,
+        now_us: Callable[[], int],
+    ) -> None:
         super().__init__()
         self._database = database
         self._lease = lease
         self._ages = ages
+        self._sizes = sizes
         self._now_us = now_us
         self._pace = Pace(SLICE_S)
 
@@ -106,11 +115,19 @@ class Retention(Service):
         now_us, gone = self._now_us(), {"flow_runs": 0, "rows": 0, "bytes": 0}
         try:
             # What lies in partitions goes first: then there is less to look for when runs go.
-            for stream, age_us in ((LOGS, self._ages.logs), (EVENTS, self._ages.events)):
+            for stream, age_us, size in (
+                (LOGS, self._ages.logs, self._sizes.logs),
+                (EVENTS, self._ages.events, self._sizes.events),
+            ):
                 if age_us is not None:
                     self._stream(stream, now_us - age_us, gone)
+                if size is not None:
+                    self._fit_stream(stream, size, gone)
             if self._ages.runs is not None:
                 self._runs(now_us - self._ages.runs, gone)
+                self._journals(now_us - self._ages.runs - JOURNALS_LONGER_US, gone)
+            if self._sizes.runs is not None:
+                self._fit_runs(self._sizes.runs, gone)
             gone["bytes"] += self._space()
         except (LeaseLost, _Stopped):
             pass  # whoever holds it now does the same
@@ -121,21 +138,23 @@ class Retention(Service):
             )  # fmt: skip
         return gone
 
-    def _runs(self, before_us: int, gone: dict[str, int]) -> None:
+    def _runs(self, before_us: int, gone: dict[str, int]) -> int:
+        """Delete what ended before a moment; return how many rows of runs that were."""
         ended = partial(retention.ended, before_us=before_us, limit=retention.RUNS)
+        loose = partial(retention.loose_task_runs, before_us=before_us, limit=retention.RUNS)
+        before = gone["rows"]
         while ids := self._look(ended):
             done = self._slice(partial(retention.delete_ended, ids=ids, before_us=before_us))
             gone["flow_runs"] += done.runs
             gone["rows"] += done.deleted
             if not done.deleted:
                 break  # somebody holds all of them
-        loose = partial(retention.loose_task_runs, before_us=before_us, limit=retention.RUNS)
         while ids := self._look(loose):
             deleted = self._slice(partial(retention.delete_loose_task_runs, ids=ids))
             gone["rows"] += deleted
             if not deleted:
                 break
-        self._journals(before_us - JOURNALS_LONGER_US, gone)
+        return gone["rows"] - before
 
     def _journals(self, before_us: int, gone: dict[str, int]) -> None:
         after: str | None = None
@@ -157,14 +176,15 @@ class Retention(Service):
         found = self._look(partial(partitions.over, stream=stream, before_us=before_us))
         while found and self._is_dropped(found[0], gone):
             del found[0]
-        waiting = [one.partition for one in found]  # somebody uses the table for longer: the next turn
-        return waiting + self._look(partial(partitions.around, stream=stream, us=before_us))
+        # What is left somebody uses for longer: it goes at the next turn.
+        return found + self._look(partial(partitions.around, stream=stream, us=before_us))
 
-    def _is_dropped(self, one: Over, gone: dict[str, int]) -> bool:
-        if not self._turn(partial(partitions.drop, partition=one.partition)):
+    def _is_dropped(self, partition: Partition, gone: dict[str, int]) -> bool:
+        held = self._look(partial(partitions.contents, partition=partition))
+        if not self._turn(partial(partitions.drop, partition=partition)):
             return False
-        gone["rows"] += one.rows
-        gone["bytes"] += one.bytes
+        gone["rows"] += held.rows
+        gone["bytes"] += held.bytes
         return True
 
     def _rows(self, stream: Stream, ids: Sequence[Any], gone: dict[str, int]) -> int:
@@ -176,6 +196,54 @@ class Retention(Service):
             deleted += done.deleted
             gone["rows"] += done.deleted
         return deleted
+
+    def _fit_stream(self, stream: Stream, size: int, gone: dict[str, int]) -> None:
+        """Let the oldest go until a stream takes no more than that, and a tenth less where rows are deleted one by one."""
+        if not self._may_exceed(size, stream.table.name):
+            return
+        parts = self._look(partial(weights.parts, stream=stream))
+        surplus = sum(part.bytes for part in parts) - size
+        for part in parts:
+            if surplus <= 0:
+                break
+            if part.over is None:
+                surplus -= self._thin(stream, part, surplus + size * _LESS, gone)
+            elif self._is_dropped(part.over, gone):
+                surplus -= part.bytes
+            else:
+                break  # somebody uses the table for longer: the next turn
+
+    def _thin(self, stream: Stream, part: Part, bytes: float, gone: dict[str, int]) -> float:
+        """Delete the oldest rows of a part that take so many bytes; return how many those took that went."""
+        thinned = 0.0
+        while thinned < bytes and (found := self._look(partial(weights.oldest, stream=stream, part=part))):
+            ids = []
+            for id, size in found:
+                if thinned < bytes:
+                    ids.append(id)
+                    thinned += size
+            if not self._rows(stream, ids, gone):
+                break  # somebody holds all of them
+        return thinned
+
+    def _fit_runs(self, size: int, gone: dict[str, int]) -> None:
+        """Let the runs that ended first go until all of them take a tenth less than that, if they took more."""
+        if not self._may_exceed(size, *weights.RUNS):
+            return
+        each = self._look(partial(weights.of_runs, kind=self._database.kind))
+        take = partial(weights.all_runs, each=each)
+        if self._look(take).bytes <= size:
+            return
+        while (surplus := (taken := self._look(take)).bytes - size * (1 - _LESS)) > 0:
+            share = surplus / taken.bytes / 2  # the oldest may be the largest: it is looked again
+            flows, tasks = (min(_AT_ONCE, int(number * share)) for number in (taken.flows, taken.tasks))
+            before_us = self._look(partial(retention.end_of_oldest, flows=flows, tasks=tasks))
+            if before_us is None or not self._runs(before_us, gone):
+                break  # the others go on, or somebody holds them
+
+    def _may_exceed(self, size: int, *names: str) -> bool:
+        most: int = self._look(partial(self._database.kind.bytes_at_most, names=names))
+        return most > size
 
     def _space(self) -> int:
         """Give space back to the disk as far as the database can; return how many bytes."""

@@ -62,10 +62,9 @@ class Wanted(NamedTuple):
     """Whether ``rest`` holds rows, which PostgreSQL reads while everybody waits, unless it knows that they are others."""
 
 
-class Over(NamedTuple):
-    """A partition whose time is over."""
+class Contents(NamedTuple):
+    """What a partition holds."""
 
-    partition: Partition
     rows: int
     bytes: int
 
@@ -173,21 +172,34 @@ def attach(connection: Connection, stream: Stream, wanted: Wanted) -> bool:
     return _briefly(connection, [*_attaching(stream, wanted.partition), *after])
 
 
-def over(connection: Connection, stream: Stream, before_us: int) -> list[Over]:
+def over(connection: Connection, stream: Stream, before_us: int) -> list[Partition]:
     """Return the partitions whose time ended before a moment and that hold nothing newer. Reads these whole.
 
     What is written into one afterwards is not looked for: who names an old id is a restore or a copy, and works alone.
     """
     there = [one for one in partitions(connection, stream) if one.is_dated]
     ended_us = min(before_us, clock_us(connection)) if there else 0
-    found: list[Over] = []
-    for one in there:
-        if one.end_us is not None and one.end_us <= ended_us:
-            read = f"SELECT count(*), max({stream.at.name}), pg_total_relation_size('{one.name}') FROM {one.name}"
-            rows, newest_us, bytes = connection.execute(text(read)).one()
-            if newest_us is None or newest_us < before_us:
-                found.append(Over(one, rows, bytes))
-    return found
+    return [
+        one
+        for one in there
+        if one.end_us is not None and one.end_us <= ended_us and _newest(connection, stream, one) < before_us
+    ]
+
+
+def _newest(connection: Connection, stream: Stream, partition: Partition) -> int:
+    newest = text(f"SELECT max({stream.at.name}) FROM {partition.name}")
+    return connection.execute(newest).scalar() or 0
+
+
+def bytes_in(connection: Connection, partition: Partition) -> int:
+    """Return what a partition takes with its indexes."""
+    return int(connection.execute(select(func.pg_total_relation_size(partition.name))).scalar_one())
+
+
+def contents(connection: Connection, partition: Partition) -> Contents:
+    """Return what a partition holds; it is read whole."""
+    rows = connection.execute(text(f"SELECT count(*) FROM {partition.name}")).scalar_one()
+    return Contents(rows, bytes_in(connection, partition))
 
 
 def drop(connection: Connection, partition: Partition) -> bool:
@@ -211,6 +223,18 @@ def outside(stream: Stream, partitions: Iterable[Partition]) -> list[ColumnEleme
         or_(id < stream.first_id(one.start_us or 0), id >= stream.first_id(one.end_us or 0))
         for one in partitions
     ]
+
+
+def inside(stream: Stream, partition: Partition, there: Iterable[Partition]) -> list[ColumnElement[bool]]:
+    """Match what is in one of the partitions that are there, so that no other is looked at."""
+    id = stream.table.c.id
+    if partition.end_us is None:
+        begun = [
+            id >= stream.first_id(one.end_us) for one in there if one.end_us is not None and not one.is_dated
+        ]
+        return begun + outside(stream, (one for one in there if one.is_dated))
+    begun = [] if partition.start_us is None else [id >= stream.first_id(partition.start_us)]
+    return [*begun, id < stream.first_id(partition.end_us)]
 
 
 _BAR = "ck_rest"

@@ -164,6 +164,12 @@ def table_bytes(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.exec_driver_sql(statement)}
 
 
+def bytes_at_most(connection: Connection, names: Sequence[str]) -> int:
+    """Return what these tables take, more than which their rows cannot."""
+    sizes = table_bytes(connection)
+    return sum(sizes.get(name, 0) for name in names)
+
+
 def whole_bytes(connection: Connection) -> tuple[int, int]:
     """Return what the database takes on disk, and 0: it does not tell how much of it is free."""
     return connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one(), 0

@@ -61,6 +61,21 @@ def count_ended(connection: Connection, before_us: int) -> int:
     return connection.execute(select(func.count()).where(_r.end_us < before_us)).scalar_one()
 
 
+def end_of_oldest(connection: Connection, flows: int, tasks: int) -> int | None:
+    """Return the moment before which so many flow runs ended, the first of all; ``None``: none has ended.
+
+    Where no flow run has ended, the moment of so many task runs without one. Walks ``ix_flow_runs_end``, or
+    ``ix_task_runs_expected_start``.
+    """
+    ends = select(_r.end_us).where(_r.end_us.is_not(None)).order_by(_r.end_us)
+    alone = select(_t.end_us).where(_t.flow_run_id.is_(None), _t.end_us.is_not(None))
+    for statement, number in ((ends, flows), (alone.order_by(_t.expected_start_us), tasks)):
+        found: list[int] = list(connection.execute(statement.limit(max(1, number))).scalars())
+        if found:
+            return max(found) + 1
+    return None
+
+
 def delete_ended(connection: Connection, pace: Pace, ids: Sequence[str], before_us: int) -> Slice:
     """Delete flow runs with all that belongs to them, as far as time allows, if they still ended before a moment.
 

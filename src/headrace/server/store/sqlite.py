@@ -101,13 +101,15 @@ _INCREMENTAL = 2
 
 
 def give_room(connection: Connection, enough: Callable[[], bool]) -> int:
-    """Make the file shorter, page by page, until ``enough`` says so; return by how many bytes."""
+    """Make the file shorter, page by page, one at least, until ``enough`` says so; return by how many bytes."""
     before = _pragma(connection, "page_count")
     surplus = _pragma(connection, "freelist_count") - _kept(connection)
-    while surplus > 0 and not enough():
+    while surplus > 0:
         # One page at a time: Python's driver takes one step of the statement, whatever number it names.
         connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
         surplus -= 1
+        if enough():
+            break
     return (before - _pragma(connection, "page_count")) * _pragma(connection, "page_size")
 
 
@@ -150,6 +152,12 @@ def table_bytes(connection: Connection) -> dict[str, int]:
         if "dbstat" not in str(error.orig):
             raise
         return {}
+
+
+def bytes_at_most(connection: Connection, names: Sequence[str]) -> int:  # noqa: ARG001  # PostgreSQL's
+    """Return what all that is in the file takes: to tell tables apart it would have to be read whole."""
+    whole, free = whole_bytes(connection)
+    return whole - free
 
 
 def whole_bytes(connection: Connection) -> tuple[int, int]:
