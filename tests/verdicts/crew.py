@@ -207,7 +207,8 @@ class Run:
 
     def process(self, attempt: int = 1) -> Process:
         """Wait for the process that carries an attempt out; return it."""
-        return Process(self.header(attempt).pid)
+        header = self.header(attempt)
+        return Process(header.pid, header.started)
 
     def supervisors(self, attempt: int = 1) -> list[Process]:
         """Return the supervisors that stood over an attempt, first to last."""
@@ -317,7 +318,7 @@ class Run:
         for folder in self.folders():
             header = owner_of(folder)
             if header is not None and header.pid:  # 0: nothing could be started
-                Process(header.pid).kill()
+                Process(header.pid, header.started).kill()
 
     def _watch(self) -> None:
         """See each of its processes end: at once, by its pidfd."""
@@ -489,13 +490,21 @@ class Crew(House):
             for folder in self.spool.folders()
             if folder.journal.exists()
             for _, entry in iterate(folder.journal)
-            if isinstance(entry, entries.Adopted)
+            if isinstance(entry, entries.Adopted) and self._is_ours(entry.pid)
         ]
         with contextlib.suppress(AssertionError):  # the server may be gone: then they would wait for it
             until(lambda: not any(one.is_alive() for one in supervisors), "supervisors to end", within=2.0)
         for supervisor in supervisors:
             supervisor.kill()
         super().close()
+
+    def _is_ours(self, pid: int) -> bool:
+        """Say whether a process was started for this home; one that ended may have left its number to anybody."""
+        with contextlib.suppress(OSError):
+            return f"HEADRACE_HOME={self.home}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(
+                b"\0"
+            )
+        return False
 
 
 @contextlib.contextmanager

@@ -71,11 +71,14 @@ def clean_environment(home: Path, **environ: object) -> dict[str, str]:
 
 
 class Process:
-    """A process that a test started or found, named for ever by its pid and start time."""
+    """A process that a test started or found, named for ever by its pid and start time.
 
-    def __init__(self, pid: int) -> None:
+    ``started`` is that time, if it is known: who took the number since is somebody else.
+    """
+
+    def __init__(self, pid: int, started: int | None = None) -> None:
         self.pid = pid
-        self._started = start_ticks(pid)
+        self._started = start_ticks(pid) if started is None else started
 
     def is_alive(self) -> bool:
         """Whether it still runs; a zombie does not."""

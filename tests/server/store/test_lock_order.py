@@ -353,11 +353,11 @@ def test_the_order_of_locks_is_kept(database: Database, walk: Path_) -> None:
     assert record.transactions
 
 
-def test_the_paths_lock_rows_of_every_kind(database: Database) -> None:
+def test_the_paths_lock_rows_of_every_kind(database: Database, home: Path) -> None:
     """What is recorded is not nothing: no table is missing but the events', which nobody writes twice."""
     kinds: set[str] = set()
     for walk in PATHS:
-        with emptied(database.url.render_as_string(hide_password=False), Path("unused")) as fresh:
+        with emptied(database.url.render_as_string(hide_password=False), home) as fresh:
             with serving(fresh) as api, recording(fresh) as record:
                 walk(api, fresh)
             kinds |= record.kinds()
