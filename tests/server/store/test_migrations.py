@@ -213,6 +213,9 @@ def test_logs_that_are_there_become_the_first_partition(postgres: Cluster, home:
         with engine.begin() as connection:
             migrations.upgrade(connection, "0005")
         with engine.connect() as server:  # one of the release before: what it has prepared it goes on with
+            server.execute(text("DROP ROLE IF EXISTS reporting"))
+            server.execute(text("CREATE ROLE reporting"))
+            server.execute(text("GRANT SELECT ON log_chunks TO reporting"))
             for _ in range(10):
                 last = server.execute(text(old)).scalar_one()
             server.execute(text(an_event))
@@ -220,6 +223,11 @@ def test_logs_that_are_there_become_the_first_partition(postgres: Cluster, home:
             new = server.execute(text(old)).scalar_one()
             found = server.execute(text(where)).all()
             counted = server.execute(text("SELECT pg_get_serial_sequence('log_chunks', 'id')")).scalar_one()
+            granted = server.execute(
+                text("SELECT has_table_privilege('reporting', 'log_chunks', 'SELECT')")
+            ).scalar()
+            server.execute(text("DROP OWNED BY reporting"))
+            server.execute(text("DROP ROLE reporting"))
             assert server.execute(text("DELETE FROM log_chunks WHERE id = :id"), {"id": last}).rowcount == 1
         engine.dispose()
         with database.read() as connection:
@@ -231,6 +239,7 @@ def test_logs_that_are_there_become_the_first_partition(postgres: Cluster, home:
     assert found[10][0] == new > 1 << 60
     assert found[10][1] not in ("log_chunks_first", "log_chunks_rest")
     assert events == ["events_first"]
+    assert granted
 
 
 def test_a_change_of_tables_does_not_wait_long_for_a_table(

@@ -394,6 +394,35 @@ def test_a_server_makes_them(database: Database) -> None:
     assert "headrace-Partitioning" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_who_does_not_own_the_tables_deletes_in_slices(postgres: Cluster, home: Path) -> None:
+    """Only their owner may make and drop partitions: nothing is missed, and no server complains once a minute."""
+    with postgres.database() as url:
+        owner = Database.open(url, home)
+        began_us = divide(owner, LOGS, 40)
+        newest = parts(owner, LOGS)[-2].name
+        owner.write(lambda c: c.execute(text(f"DROP TABLE {newest}")))
+        for statement in (
+            "CREATE ROLE tenant LOGIN",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO tenant",
+            "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO tenant",
+        ):
+            owner.write(lambda c, statement=statement: c.execute(text(statement)))  # type: ignore[misc]
+        tenant = Database.open(url.replace("headrace@", "tenant@"), home)
+        put(owner, LOGS, {LOGS.first_id(began_us + 1): began_us})
+        take(tenant, 0, at_us=clock(owner))
+        before = parts(owner, LOGS)
+
+        assert made(tenant) == 0
+        assert sweep(tenant, clock(owner))["rows"] == 1
+        assert before == parts(owner, LOGS)
+        assert sum(rows_in(owner, LOGS).values()) == 1
+
+        tenant.close()
+        for statement in ("DROP OWNED BY tenant", "DROP ROLE tenant"):
+            owner.write(lambda c, statement=statement: c.execute(text(statement)))  # type: ignore[misc]
+        owner.close()
+
+
 def test_open_runs_and_late_reports_find_their_lines_gone_and_go_on(database: Database) -> None:
     """A run that goes on for longer than its lines are kept writes more of them."""
     began_us = divide(database, LOGS, 40)

@@ -102,7 +102,10 @@ def clock_us(connection: Connection) -> int:
 
 
 def partitions(connection: Connection, stream: Stream) -> list[Partition]:
-    """Return the partitions of a table: ``first``, those of times in their order, ``rest``."""
+    """Return the partitions of a table: ``first``, those of times in their order, ``rest``.
+
+    None where the table belongs to somebody else, who alone may make and drop them: then it is one table to us.
+    """
     if connection.dialect.name == "sqlite":
         return []
     rows = connection.execute(text(_PARTITIONS), {"name": stream.table.name})
@@ -113,7 +116,7 @@ def partitions(connection: Connection, stream: Stream) -> list[Partition]:
 
 _PARTITIONS = (
     "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
-    "WHERE i.inhparent = CAST(:name AS regclass)"
+    "JOIN pg_class AS t ON t.oid = i.inhparent WHERE t.oid = CAST(:name AS regclass) AND pg_has_role(t.relowner, 'USAGE')"
 )
 
 

@@ -69,9 +69,24 @@ def _divide(table: str, today_us: int, first_id: Callable[[int], str]) -> None:
     op.execute(f"ALTER TABLE {table} ADD CONSTRAINT pk_{table} PRIMARY KEY (id)")
     for name, columns in _INDEXES[table].items():
         op.execute(f"CREATE INDEX {name} ON {table} {columns}")
+    op.execute(_GRANTS.format(table=table, first=first))
     op.execute(
         f"ALTER TABLE {table} ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ('{first_id(today_us)}')"
     )
+
+
+# Whoever was allowed to use the table may use the one that bears its name now.
+_GRANTS = """
+DO $$ DECLARE one record; BEGIN
+  FOR one IN
+    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS who,
+      CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS more
+    FROM pg_class, aclexplode(relacl) WHERE oid = '{first}'::regclass
+  LOOP
+    EXECUTE format('GRANT %s ON {table} TO %s%s', one.privilege_type, one.who, one.more);
+  END LOOP;
+END $$
+"""
 
 
 def _make_days(table: str, today_us: int, first_id: Callable[[int], str]) -> None:
