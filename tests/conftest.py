@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from headrace.testing.postgres import Cluster
 
@@ -15,14 +15,20 @@ from . import clusters
 
 pytest_plugins = ("tests.loud", "tests.told")
 
-# A busy machine is slow now and then: a deadline for each example would fail at random.
-settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is slow now and then: a deadline for each example would fail at random. Nothing is explained, as
+# that traces each line: CPython 3.11 hung for good in a traced line once.
+settings.register_profile(
+    "headrace",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 settings.load_profile("headrace")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run one test more at a time than there are cores: most wait for processes and clocks most of their time."""
-    return (os.cpu_count() or 1) + 1
+    """Run as many tests at a time as there are cores, virtual ones too: most wait for processes and clocks."""
+    return os.cpu_count() or 1
 
 
 @pytest.hookimpl(wrapper=True)
