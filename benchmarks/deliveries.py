@@ -23,7 +23,7 @@ ROWS = {
     kind: Row(
         f"small deliveries of journals a second on {kind}, from {SUPERVISORS} supervisors at once, one server process",
         "/s",
-        500,
+        250,
     )
     for kind in ("SQLite", "PostgreSQL")
 }
