@@ -118,6 +118,7 @@ class Network:
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._cut = threading.Event()
         self._stands = threading.Event()
+        self._goes_on = threading.Event()
         self._closing = False
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -132,10 +133,12 @@ class Network:
         """Let nothing through from now on; what is on its way when this returns will not arrive."""
         self._cut.set()
         assert self._stands.wait(10), "the network goes on"
+        self._goes_on.clear()
 
     def mend(self) -> None:
-        """Let everything through again. Connections from before the cut are gone."""
+        """Let everything through again. Connections from before the cut are gone, and those that were begun meanwhile."""
         self._cut.clear()
+        assert self._goes_on.wait(10), "the network stands still"
 
     def close(self) -> None:
         """End it."""
@@ -157,8 +160,10 @@ class Network:
             self._stands.clear()
             if was_cut:
                 was_cut = False
+                self._refuse_who_waits()
                 for end in list(self._pairs):
                     self._drop(end)
+            self._goes_on.set()
             for key, _ in self._selector.select(0.02):
                 if key.fileobj is self._listener:
                     self._accept()
@@ -167,6 +172,14 @@ class Network:
 
     def _cut_tick(self) -> None:
         threading.Event().wait(0.02)  # nothing is read and nothing accepted meanwhile
+
+    def _refuse_who_waits(self) -> None:
+        """Hang up on connections that the kernel took meanwhile: their bytes, a dead host's among them, did not come through."""
+        self._listener.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._listener.accept()[0].close()
+        self._listener.setblocking(True)
 
     def _accept(self) -> None:
         ours, _ = self._listener.accept()
