@@ -132,7 +132,7 @@ def test_a_standby_is_not_ready_until_it_is_promoted(tmp_path: Path) -> None:
 def mounted(tmp_path: Path) -> Iterator[Path]:
     """A home on a file system of its own, of 8 MB."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root may mount the small disk that this test fills")
+        pytest.skip("NOT TESTED ON A FULL DISK: only root may mount the small disk that this test fills")
     home = tmp_path / "mounted"
     home.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(home)], check=True)

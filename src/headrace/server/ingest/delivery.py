@@ -17,7 +17,7 @@ from headrace.server.store.runs import Known
 
 from . import reach
 from .intake import Intake
-from .life import presumed_ids, withdraw_presumptions
+from .life import withdraw_presumptions
 from .lines import Batch, read
 from .saving import save
 
@@ -113,9 +113,7 @@ class _Part:
     def fold(self, known: dict[str, Known]) -> Intake:
         """Fold the lines that are new; ``known`` are the runs that any part tells of and that have a row."""
         batch = self._delivery.batch
-        presumed = [self.row] if self.row is not None and self.row["presumed"] is not None else []
-        told = reach.told(self.lines).union(*(presumed_ids(presumed, kind) for kind in reach.KINDS))
-        mine = {id: known[id] for id in told if id in known}
+        mine = {id: known[id] for id in reach.told(self.lines) if id in known}
         self._intake = Intake(batch.journal, self.row, batch.end, self.now_us, leased=self._delivery.leased)
         self._intake.take(self.lines, mine)
         return self._intake
