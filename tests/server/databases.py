@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import create_engine, delete, event, inspect, select, text
 from sqlalchemy.engine import Connection
 
-from headrace.server.store import logs, tables, tallies
+from headrace.server.store import logs, partitions, tables, tallies
 from headrace.server.store.database import Database, read_url
 from headrace.server.store.history import history_of, state_of
+from headrace.server.store.streams import STREAMS, Stream
 
 
 @contextlib.contextmanager
@@ -33,7 +34,18 @@ def _empty(url: str, home: Path) -> None:
         if inspect(connection).has_table(tables.flows.name):
             names = ", ".join(table.name for table in tables.metadata.sorted_tables)
             connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+            for stream in STREAMS:
+                _divide_anew(connection, stream)
     engine.dispose()
+
+
+def _divide_anew(connection: Connection, stream: Stream) -> None:
+    """Let partitions begin today, where a test before had some of other days made."""
+    there, now_us = partitions.partitions(connection, stream), partitions.clock_us(connection)
+    if any(one.is_dated and (one.end_us or 0) <= now_us for one in there):
+        for one in there:
+            connection.execute(text(f"DROP TABLE {one.name}"))
+        partitions.lay_out(connection, stream, now_us, now_us)
 
 
 def clear(database: Database) -> None:

@@ -116,6 +116,20 @@ def test_what_rows_take_is_told_about_right(database: Database) -> None:
     )
 
 
+def test_what_came_in_one_second_of_a_day_weighs_as_much_as_it_takes(database: Database) -> None:
+    """The rows of a burst are the many, and ids tell the time: who looked at moments would hardly see one."""
+    quiet = DAY_US // 101
+    start_us = divide(database, LOGS, 0) if parts(database, LOGS) else NOW
+    small = [row for n in range(100) for row in chunks_of(start_us + n * quiet, 1, 20)]
+    large = [row for n in range(900) for row in chunks_of(start_us + DAY_US - 1_000_000 + n, 1, 1_000)]
+    rows = [{**row, "flow_run_id": run_of(0)} for row in small + large]
+    if not parts(database, LOGS):  # SQLite counts them
+        rows = [{**row, "id": number} for number, row in enumerate(rows, 1)]
+    database.write(lambda connection: connection.execute(insert(tables.log_chunks), rows))
+
+    assert 900 * 1_000 < taken_by(database, LOGS) < 1_600_000
+
+
 def test_the_runs_that_ended_first_go_until_the_others_fit(database: Database) -> None:
     """An open one stays, however old; who looks again finds nothing to do, though no table has become smaller."""
     take_open(database, 0, at_us=NOW - DAY_US)

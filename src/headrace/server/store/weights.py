@@ -23,7 +23,10 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     select,
+    sql,
+    tablesample,
 )
 from sqlalchemy.engine import Connection
 
@@ -33,7 +36,9 @@ from .partitions import Partition
 from .streams import Stream
 from .tables import flow_runs, task_runs
 
-_PLACES, _AT_A_PLACE = 25, 20  # of the sample: so many places in the order of ids, and rows at each
+# A sample: of SQLite so many places in the order of rows, and rows at each; of PostgreSQL so many pages of so many bytes.
+_PLACES, _AT_A_PLACE = 25, 20
+_PAGES, _PAGE = 40, 8_192
 
 _LOOK = 1_000
 
@@ -76,7 +81,7 @@ class Part(NamedTuple):
 
 def of_runs(connection: Connection, kind: ModuleType) -> OfRuns:
     """Return what runs take, so that all of them together take no more than their tables do."""
-    each = OfRuns(_mean(connection, flow_runs), _mean(connection, task_runs))
+    each = OfRuns(*(_mean(connection, _Rows(table, table.name)) for table in (flow_runs, task_runs)))
     taken, most = all_runs(connection, each).bytes, kind.bytes_at_most(connection, RUNS)
     scale = min(1.0, most / taken) if taken else 1.0
     return OfRuns(each.flow_run * scale, each.task_run * scale)
@@ -95,7 +100,7 @@ def parts(connection: Connection, stream: Stream) -> list[Part]:
     """Return the parts of a stream, the oldest first."""
     there = partitions.partitions(connection, stream)
     if not there:
-        return [Part([], _living(connection, stream.table), None)]
+        return [Part([], _living(connection, _Rows(stream.table, stream.table.name)), None)]
     now_us = partitions.clock_us(connection)
     return [_part(connection, stream, one, there, now_us) for one in there]
 
@@ -106,7 +111,7 @@ def _part(
     where, whole = partitions.inside(stream, one, there), partitions.bytes_in(connection, one)
     if one.is_dated and one.end_us is not None and one.end_us <= now_us:
         return Part(where, whole, one)
-    return Part(where, min(whole, _living(connection, stream.table, where)), None)
+    return Part(where, min(whole, _living(connection, _Rows(stream.table, one.name, where))), None)
 
 
 def oldest(connection: Connection, stream: Stream, part: Part) -> list[tuple[Any, float]]:
@@ -115,37 +120,73 @@ def oldest(connection: Connection, stream: Stream, part: Part) -> list[tuple[Any
     return [(id, size) for id, size in connection.execute(each.order_by(stream.order).limit(_LOOK))]
 
 
-_Where = Sequence[ColumnElement[bool]]
+class _Rows(NamedTuple):
+    """What is weighed: a table's rows, or those of one of its partitions."""
+
+    table: Table
+    name: str
+    """Where they lie: the table's, or the partition's."""
+    where: Sequence[ColumnElement[bool]] = ()
+    """Matches them."""
 
 
-def _living(connection: Connection, table: Table, where: _Where = ()) -> float:
-    rows = connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
-    return rows * _mean(connection, table, where) if rows else 0.0
+def _living(connection: Connection, of: _Rows) -> float:
+    rows = connection.execute(select(func.count()).select_from(of.table).where(*of.where)).scalar_one()
+    return rows * _mean(connection, of) if rows else 0.0
 
 
-def _mean(connection: Connection, table: Table, where: _Where = ()) -> float:
-    """Return what a row takes, by rows at some places that lie evenly between the first id and the last."""
-    some = (
-        select(_bytes(connection, table).label("size")).where(*where).order_by(table.c.id).limit(_AT_A_PLACE)
-    )
+def _mean(connection: Connection, of: _Rows) -> float:
+    """Return what a row takes, by some that lie evenly among all: not evenly in time, most of which may be quiet."""
+    sampled = _at_places if connection.dialect.name == "sqlite" else _on_pages
+    rows, size = sampled(connection, of)
+    return size / rows if rows else 0.0
+
+
+def _on_pages(connection: Connection, of: _Rows) -> tuple[int, float]:
+    """Count the rows on some of PostgreSQL's pages, the same ones when it looks again, and what they take."""
+    heap, tree = sql.table(of.name, sql.column("id")), func.pg_partition_tree(of.name).table_valued("relid")
+    pages = select(func.coalesce(func.sum(func.pg_relation_size(tree.c.relid)), 0) / _PAGE)
+    share = 100.0 * _PAGES / max(int(connection.execute(pages).scalar_one()), _PAGES)
+    while True:
+        some = tablesample(heap, func.system(share), seed=literal(1))
+        chosen = of.table.c.id.in_(select(some.c.id))
+        found = select(func.count(), func.sum(_bytes(connection, of.table))).where(chosen, *of.where)
+        rows, size = connection.execute(found).one()
+        if rows or share >= 100:
+            return rows, float(size or 0)
+        share = min(100.0, share * 4)  # nothing lies there: rows were deleted, or no page was chosen
+
+
+def _at_places(connection: Connection, of: _Rows) -> tuple[int, float]:
+    """Count rows at some places in the order in which they were inserted, and what they take."""
+    table, order = of.table, _order(of.table)
+    some = select(_bytes(connection, table).label("size")).order_by(order).limit(_AT_A_PLACE)
     rows, total = 0, 0.0
-    for place in _places(connection, table, where):
-        near = some.where(table.c.id >= place).subquery()
+    for place in _places(connection, table):
+        near = some.where(order >= place).subquery()
         count, size = connection.execute(select(func.count(), func.sum(near.c.size))).one()
         rows, total = rows + count, total + float(size or 0)
-    return total / rows if rows else 0.0
+    return rows, total
 
 
-def _places(connection: Connection, table: Table, where: _Where) -> Iterator[Any]:
-    id, is_uuid = table.c.id, isinstance(table.c.id.type, Id)
-    of_end = [select(id).where(*where).order_by(order).limit(1) for order in (id.asc(), id.desc())]
-    ends = [connection.execute(statement).scalar() for statement in of_end]
-    if ends[0] is None:
+def _order(table: Table) -> ColumnElement[Any]:
+    has_rowid = table.dialect_options["sqlite"]["with_rowid"]
+    return literal_column(f"{table.name}.rowid") if has_rowid else table.c.id
+
+
+def _places(connection: Connection, table: Table) -> Iterator[Any]:
+    """Find places that lie evenly among the rows. Task runs have no row numbers: they were made when flow runs were."""
+    if table is task_runs:
+        by_flow_runs = select(flow_runs.c.id).order_by(_order(flow_runs)).limit(1)
+        numbers = list(_places(connection, flow_runs))
+        found = (connection.execute(by_flow_runs.where(_order(flow_runs) >= n)).scalar() for n in numbers)
+        yield from found if numbers else [str(uuid.UUID(int=0))]
         return
-    first, last = (uuid.UUID(end).int if is_uuid else int(end) for end in ends if end is not None)
-    for number in range(_PLACES):
-        place = first + (last - first) * number // _PLACES
-        yield str(uuid.UUID(int=place)) if is_uuid else place
+    # Two questions: SQLite would answer both at once by reading all.
+    ends = (select(end(_order(table))).select_from(table) for end in (func.min, func.max))
+    first, last = (connection.execute(statement).scalar_one() for statement in ends)
+    for number in range(_PLACES if first is not None else 0):
+        yield first + (last - first) * number // _PLACES
 
 
 def _bytes(connection: Connection, table: Table) -> ColumnElement[float]:
