@@ -14,6 +14,7 @@ from headrace.model.ids import IdFactory
 from headrace.server.ingest import Deliveries, append, presume_lost, sign_of_life
 from headrace.server.ingest.delivery import Delivery, Taken
 from headrace.server.ingest.lines import read
+from headrace.server.orchestration import task_run_events
 from headrace.server.services.lateness import Lateness
 from headrace.server.services.loop_lease import LoopLease
 from headrace.server.services.retention import Ages, Retention
@@ -23,6 +24,7 @@ from headrace.server.store.database import Database
 from headrace.server.store.serving import Asker
 
 from ..databases import emptied
+from ..events import told
 from ..journals import NOW, an_id, lines, opened
 from ..lock_record import LockRecord, recording
 from ..serving import NOON_US, Api, serving
@@ -341,6 +343,14 @@ def subflows_of_foreign_clients(api: Api, _database: Database) -> None:
         api.propose("flow_runs", child, type)
     api.propose("task_runs", place, "COMPLETED")
     assert api.delete(f"/task_runs/{place}").status_code == 204
+
+
+@path
+def events_of_foreign_clients(_api: Api, database: Database) -> None:
+    """Batches that name task runs in any order, new ones and known ones."""
+    for steps in ((0,), (1, 0), (2,)):
+        events = [told(task, step) for task in (3, 1, 4, 2) for step in steps]
+        database.write(lambda connection, some=events: task_run_events.take(connection, some, NOW))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("walk", PATHS, ids=lambda walk: walk.__name__)

@@ -212,7 +212,7 @@ def propose_task_run(
     connection: Connection, id: str, proposal: Proposal, *, now_us: int, new_id: NewId
 ) -> Outcome | None:
     """Answer a state proposed for a task run; ``None`` when there is no such run."""
-    row = task_runs.lock(connection, id)
+    row = task_runs.lock(connection, [id]).get(id)
     if row is None:
         return None
     run = history.run_of(row, is_flow=False)

@@ -7,7 +7,7 @@ or twice; an event's id is its state's id, and its time says which state is the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -110,52 +110,74 @@ def _state_row(id: str, occurred: int, state: _State) -> StateRow:
     return StateRow(id, kind, name, occurred, Rank.PROPOSAL, 1, 0, message, details or None)
 
 
-def take(connection: Connection, events: Sequence[TaskRunEvent], now_us: int) -> None:
-    """Write down what events say; what is known already changes nothing."""
+def take(connection: Connection, events: Iterable[TaskRunEvent], now_us: int) -> None:
+    """Write down what events say; what is known already changes nothing. Task runs are taken by id, each once."""
+    told: dict[str, list[TaskRunEvent]] = {}
     for event in events:
-        row = task_runs.lock(connection, event.task_run_id)
-        if row is None:
-            _make(connection, event, now_us)
-        elif row["journal_id"] is None:
-            _change(connection, row, event)
+        told.setdefault(event.task_run_id, []).append(event)
+    held = task_runs.lock(connection, sorted(told))
+    new = {id: _made(of, now_us) for id, of in sorted(told.items()) if id not in held}
+    task_runs.change_many(connection, [_changed(row, told[id]) for id, row in held.items()])
+    for id in task_runs.create_free(connection, list(new.values())):
+        _take_late(connection, id, told[id])
 
 
-def _make(connection: Connection, event: TaskRunEvent, now_us: int) -> None:
-    told = event.run
-    created = min(event.state.t, now_us)
-    run = Run(event.task_run_id, False, created)
+def _take_late(connection: Connection, id: str, events: Sequence[TaskRunEvent]) -> None:
+    """Take events of a task run that could not be made: somebody else just did, or its keys are another's."""
+    held = task_runs.lock(connection, [id])
+    if held:
+        task_runs.change_many(connection, [_changed(held[id], events)])
+        return
+    _log.warning(
+        "%d events of task run %s were passed over: another task run of flow run %s has the keys %s, %s.",
+        len(events),
+        id,
+        events[0].flow_run_id,
+        events[0].run.task_key,
+        events[0].run.dynamic_key,
+    )
+
+
+def _made(events: Sequence[TaskRunEvent], now_us: int) -> Json:
+    """Return the row of a task run of which nothing was known."""
+    first = events[0]
+    told, created = first.run, min(first.state.t, now_us)
+    run = Run(first.task_run_id, False, created)
     row = {
-        "id": event.task_run_id,
-        "flow_run_id": event.flow_run_id,
+        "id": first.task_run_id,
+        "flow_run_id": first.flow_run_id,
         "task_key": mend(told.task_key)[:500],
         "dynamic_key": mend(told.dynamic_key)[:500],
         "created_us": created,
-        "expected_start_us": _us(told.expected_start_time) or event.state.t,
+        "expected_start_us": _us(told.expected_start_time) or first.state.t,
         **_told(told),
-        **_entered(run, event),
+        **_entered(run, first),
     }
-    if not task_runs.create_if_free(connection, row):
-        _log.warning(
-            "The event %s was passed over: another task run of flow run %s has the keys %s, %s.",
-            event.state.id,
-            event.flow_run_id,
-            told.task_key,
-            told.dynamic_key,
-        )
+    for event in events[1:]:
+        row.update(_after(run, event))
+    return row
 
 
-def _change(connection: Connection, row: Any, event: TaskRunEvent) -> None:
-    run = history.run_of(row, is_flow=False)
+def _changed(row: Any, events: Sequence[TaskRunEvent]) -> Json:
+    """Return the columns of a row that events change, with its id; none of one that has a journal, which knows better."""
+    changes = {"id": row["id"]}
+    if row["journal_id"] is None:
+        run = history.run_of(row, is_flow=False)
+        for event in events:
+            changes.update(_after(run, event))
+    return changes
+
+
+def _after(run: Run, event: TaskRunEvent) -> Json:
+    """Let a run have been where an event says; return the columns that change."""
     if any(state.id == event.state.id for state in run.history):
-        return
+        return {}
     before = run.state
-    newest = before is None or _order(before) < _order(event.state)
-    if newest:
-        task_runs.change(connection, row["id"], {**_told(event.run), **_entered(run, event)})
-        return
+    if before is None or _order(before) < _order(event.state):
+        return {**_told(event.run), **_entered(run, event)}
     run.history = merge_history(run.history, event.state)
     columns = history.state_columns(run, None)
-    task_runs.change(connection, row["id"], {name: columns[name] for name in ("state", "history")})
+    return {name: columns[name] for name in ("state", "history")}
 
 
 def _order(state: StateRow) -> tuple[int, bool]:

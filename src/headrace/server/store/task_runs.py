@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from headrace.model.clock import iso
 
-from . import flow_runs, locks, pages, run_json, tally_plans
+from . import bulk, flow_runs, locks, pages, run_json, tally_plans
 from .filters import Matcher, Scope, rare_parts, task_run_order
 from .tables import task_runs
 
@@ -49,12 +50,11 @@ def row_of(connection: Connection, id: str) -> Row | None:
     return cast("Row | None", connection.execute(select(task_runs).where(_c.id == id)).mappings().first())
 
 
-def lock(connection: Connection, id: str) -> Row | None:
-    """Return a task run's row and keep others from writing it until the transaction ends."""
-    return cast(
-        "Row | None",
-        connection.execute(locks.held(select(task_runs).where(_c.id == id))).mappings().first(),
-    )
+def lock(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
+    """Return task runs' rows by id, in order, and keep others from writing them until the transaction ends."""
+    wanted = select(task_runs).where(_c.id.in_(ids)).order_by(_c.id)
+    rows = connection.execute(locks.held(wanted)).mappings()
+    return {row["id"]: cast("Row", row) for row in rows}
 
 
 def get(connection: Connection, id: str, now_us: int, *, history: bool = False) -> Json | None:
@@ -106,13 +106,36 @@ def create(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(insert(task_runs).values(**values))
 
 
-def create_if_free(connection: Connection, values: Mapping[str, Any]) -> bool:
-    """Insert a row unless its id or its keys are taken; return whether it was."""
+def create_free(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Insert rows unless their ids or keys are taken; return the ids of those that were not. All name the same columns."""
+    if not rows:
+        return []
+    savepoint = connection.begin_nested()
+    try:
+        bulk.insert_many(connection, task_runs, rows)
+    except IntegrityError:
+        savepoint.rollback()
+        return [row["id"] for row in rows if not _create_if_free(connection, row)]
+    savepoint.commit()
+    return []
+
+
+def _create_if_free(connection: Connection, values: Mapping[str, Any]) -> bool:
     dialect = import_module(
         f"{__package__}.{'sqlite' if connection.dialect.name == 'sqlite' else 'postgres'}"
     )
     statement = dialect.upsert(task_runs).values(**values).on_conflict_do_nothing()
     return bool(connection.execute(statement).rowcount > 0)
+
+
+def change_many(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Change columns of runs that the transaction holds; each row is the columns that change, and the id."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        if len(row) > 1:
+            alike.setdefault(tuple(sorted(row)), []).append(dict(sorted(row.items())))
+    for some in alike.values():
+        bulk.update_many(connection, task_runs, ("id",), some)
 
 
 def change(connection: Connection, id: str, changes: Mapping[str, Any]) -> bool:
