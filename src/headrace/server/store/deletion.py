@@ -40,12 +40,13 @@ def delete_flows(connection: Connection, ids: Sequence[str]) -> list[str]:
 def delete_flow_runs(connection: Connection, ids: Iterable[str]) -> int:
     """Delete flow runs with their task runs, logs, inputs, commands and events; return how many there were.
 
-    The runs of subflows stay: they are runs of their own.
+    The runs of subflows stay: they are runs of their own. Walks ``ix_task_runs_flow_run`` and
+    ``ix_commands_flow_run``.
     """
     wanted, deleted = sorted(set(ids)), 0
     for start in range(0, len(wanted), _AT_ONCE):
         locks.hold_to_delete(connection, flow_runs, flow_runs.c.id.in_(wanted[start : start + _AT_ONCE]))
-    for table in (task_runs, log_chunks, flow_run_inputs, commands, events):  # as ``locks.py`` orders them
+    for table in locks.in_order(task_runs, log_chunks, flow_run_inputs, commands, events):
         for start in range(0, len(wanted), _AT_ONCE):
             locks.remove(connection, table, table.c.flow_run_id.in_(wanted[start : start + _AT_ONCE]))
     for start in range(0, len(wanted), _AT_ONCE):

@@ -52,6 +52,14 @@ ORDER: tuple[Table, ...] = (
 )
 """Every kind of row that is written after it was made, the first to be locked first."""
 
+_PLACE = {table.name: place for place, table in enumerate(ORDER)}
+
+
+def in_order(*kinds: Table) -> list[Table]:
+    """Return tables in the order in which their rows are locked: for who has to do the same to rows of each."""
+    return sorted(kinds, key=lambda table: _PLACE[table.name])
+
+
 Where = ColumnElement[bool]
 S = TypeVar("S", bound=Select[Any])
 

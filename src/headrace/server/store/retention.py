@@ -89,13 +89,12 @@ def delete_ended(connection: Connection, pace: Pace, ids: Sequence[str], before_
     def of_runs(table: Table) -> ColumnElement[bool]:
         return _among(connection, table.c.flow_run_id, locked)
 
-    owners = select(_r.journal_id).where(_among(connection, _r.id, locked), _r.journal_id.is_not(None))
-    asked = commands.c.journal_id.in_(owners)  # for ix_commands_journal
     deleted = 0
-    for table, *more in ((task_runs,), (log_chunks,), (commands, asked), (events,)):
-        if table is commands:  # in the order of ``locks.py``: here somebody may be waited for
-            deleted += locks.remove(connection, flow_run_inputs, of_runs(flow_run_inputs))
-        deleted += _delete_all(connection, table, pace, of_runs(table), *more)
+    for table in locks.in_order(task_runs, log_chunks, flow_run_inputs, commands, events):
+        if table is flow_run_inputs:  # few, and without ids to take pieces by: somebody may be waited for
+            deleted += locks.remove(connection, table, of_runs(table))
+        else:
+            deleted += _delete_all(connection, table, pace, of_runs(table))
         if pace.over:
             return Slice(deleted, 0)
     runs = connection.execute(delete(flow_runs).where(_among(connection, _r.id, locked))).rowcount

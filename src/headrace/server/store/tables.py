@@ -428,6 +428,7 @@ _partial(
 )
 # A supervisor's poll: what is newer than the last it saw.
 Index("ix_commands_journal", commands.c.journal_id, commands.c.id)
+Index("ix_commands_flow_run", commands.c.flow_run_id)  # what goes with a run that is deleted
 # Logs of a flow run in time order, and of a task run that has no flow run.
 Index("ix_log_chunks_flow_run", log_chunks.c.flow_run_id, log_chunks.c.first_us)
 _partial("ix_log_chunks_task_run", log_chunks.c.task_run_id, where=log_chunks.c.task_run_id.is_not(None))
