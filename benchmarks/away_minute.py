@@ -8,6 +8,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .measure import Measurement, Row, Samples, private_home
 from .servers import serving
@@ -18,6 +20,8 @@ ROW = Row(
     "%",
     2,
 )
+MACHINE = Row("the same, of the work inside the tasks alone: what the machine does meanwhile", "%")
+BESIDE = Row("the same, of all but that work, in percent of the whole piece", "%", 2)
 SPELL_S = 60.0
 _SETTLE_S = 3.0
 """What follows a change is left out: the companion ships what has come together, on the same two cores."""
@@ -38,12 +42,43 @@ def take(side: Side) -> Samples:
             if process.wait(60):
                 raise RuntimeError(f"The script ended with {process.returncode}.")
             output.seek(0)
-            pieces = [(float(done), float(took)) for done, took in map(str.split, output)]
-    typical = [
-        statistics.median(took for done, took in pieces if begin < done < end) for begin, end in spells
-    ]
-    around = zip(typical[0::2], typical[1::2], typical[2::2], strict=False)
-    return {ROW.title: [(frozen / ((before + after) / 2) - 1) * 100 for before, frozen, after in around]}
+            pieces = [Piece(*map(float, line.split())) for line in output]
+    during = [[piece for piece in pieces if begin < piece.done < end] for begin, end in spells]
+    whole, work, beside = (
+        _growth([statistics.median(map(of, spell)) for spell in during]) for of in (_whole, _work, _beside)
+    )
+    before = statistics.median(map(_whole, during[0]))
+    return {
+        ROW.title: [grown / before * 100 for grown in whole],
+        MACHINE.title: [grown / before * 100 for grown in work],
+        BESIDE.title: [grown / before * 100 for grown in beside],
+    }
+
+
+class Piece(NamedTuple):
+    """What the program printed of one; seconds."""
+
+    done: float
+    took: float
+    worked: float
+
+
+def _whole(piece: Piece) -> float:
+    return piece.took
+
+
+def _work(piece: Piece) -> float:
+    return piece.worked
+
+
+def _beside(piece: Piece) -> float:
+    return piece.took - piece.worked
+
+
+def _growth(spells: Sequence[float]) -> list[float]:
+    """Return by how much each spell with the server frozen took longer than those around it."""
+    around = zip(spells[0::2], spells[1::2], spells[2::2], strict=False)
+    return [frozen - (before + after) / 2 for before, frozen, after in around]
 
 
 def _spells(server: int) -> list[tuple[float, float]]:
@@ -62,7 +97,7 @@ def _spells(server: int) -> list[tuple[float, float]]:
     return spells
 
 
-MEASUREMENT = Measurement([ROW], take)
+MEASUREMENT = Measurement([ROW, MACHINE, BESIDE], take)
 
 if __name__ == "__main__":
     from .table import main

@@ -22,8 +22,8 @@ class Row(NamedTuple):
     title: str
     unit: str
     """``ms``, ``µs``, ``s``, ``B``, ``MB`` (10^6 bytes), ``×``, ``/s`` (the more, the better) or ``a second`` (the fewer)."""
-    floor: float
-    """What must be shown at least, in the same unit."""
+    floor: float | None = None
+    """What must be shown at least, in the same unit; ``None``: the figure is there to judge others by."""
 
     @property
     def more_is_better(self) -> bool:
@@ -32,6 +32,8 @@ class Row(NamedTuple):
 
     def holds(self, value: float) -> bool:
         """Say whether a value keeps the floor."""
+        if self.floor is None:
+            return True
         return value >= self.floor if self.more_is_better else value <= self.floor
 
 

@@ -62,7 +62,7 @@ def _pad(cell: str, width: int, column: int) -> str:
 
 def _cells(line: Line) -> list[str]:
     row = line.row
-    floor = f"{'≥' if row.more_is_better else '≤'} {_number(row.floor, row.unit)}"
+    floor = _floor(row)
     if not line.ours:
         return [row.title, floor, "not measured", "", "", ""]
     value = median(line.ours)
@@ -73,6 +73,12 @@ def _cells(line: Line) -> list[str]:
     theirs = median(line.theirs)
     ratio = value / theirs if row.more_is_better else theirs / value
     return [row.title, floor, told, _number(best, row.unit), _number(theirs, row.unit), f"{ratio:,.0f} ×"]
+
+
+def _floor(row: Row) -> str:
+    if row.floor is None:
+        return ""
+    return f"{'≥' if row.more_is_better else '≤'} {_number(row.floor, row.unit)}"
 
 
 def _number(value: float, unit: str) -> str:
