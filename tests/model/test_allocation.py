@@ -41,6 +41,8 @@ def test_no_limit_is_passed_and_no_room_is_wasted(
                 full = run.deployment in deployments
                 full_deployment = full and of_deployment[run.deployment] == deployments[run.deployment].free
                 assert full_queue or full_deployment
+    greater = allocate(due, capacity=capacity + 1, pool=pool, queues=queues, deployments=deployments)
+    assert found.more == (len(greater.taken) > len(found.taken)), "what a greater hand would take"
 
 
 @given(st.lists(st.integers(), max_size=40), st.lists(st.integers(0, 9), max_size=6))

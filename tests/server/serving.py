@@ -11,6 +11,7 @@ import httpx
 from headrace.client.inprocess import InProcessTransport
 from headrace.server.api.bells import Bells
 from headrace.server.api.feed import Feed
+from headrace.server.api.looks import Looks
 from headrace.server.app import create_app
 from headrace.server.ingest import Deliveries
 from headrace.server.services.roll_call import RollCall
@@ -71,13 +72,14 @@ def serving(database: Database, **settings: Any) -> Iterator[Api]:
         if settings
         else _plain(database)
     )
-    parts = app.state.context
+    parts, openings = app.state.context, Bells(one_by_one=True)
     app.state.context = parts._replace(
         database=database,
         deliveries=Deliveries(database),
         bells=Bells(),
         feed=Feed(),
-        openings=Bells(one_by_one=True),
+        openings=openings,
+        looks=Looks(openings),
         roll_call=RollCall(database),
         now_us=clock,
     )

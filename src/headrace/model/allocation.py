@@ -32,6 +32,8 @@ class Allocation(NamedTuple):
 
     taken: list[str]
     cancelled: list[str]
+    more: bool = False
+    """Whether others of them could begin as well, if the worker took more."""
 
 
 def allocate(
@@ -53,20 +55,24 @@ def allocate(
     cancelling = {id for id, room in (deployments or {}).items() if room.cancels}
     taken: list[str] = []
     cancelled: list[str] = []
+    more = False
     for run in due:
         in_queue, of_deployment = ("queue", run.queue or ""), ("deployment", run.deployment or "")
         if rooms.get(of_deployment, 1) <= 0:
             if run.deployment in cancelling:
                 cancelled.append(run.id)
             continue
-        if left <= 0 or rooms.get(in_queue, 1) <= 0:
+        if rooms.get(in_queue, 1) <= 0:
+            continue
+        if left <= 0:
+            more = pool is None or capacity < pool
             continue
         taken.append(run.id)
         left -= 1
         for key in (in_queue, of_deployment):
             if key in rooms:
                 rooms[key] -= 1
-    return Allocation(taken, cancelled)
+    return Allocation(taken, cancelled, more)
 
 
 def deal(things: Sequence[T], most: Sequence[int]) -> list[list[T]]:

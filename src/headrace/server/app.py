@@ -48,6 +48,7 @@ from .api.body import add_error_answers
 from .api.context import Context, now_us
 from .api.document import complete
 from .api.feed import Feed
+from .api.looks import Looks
 from .ingest import Deliveries
 from .middleware import Gate
 from .services.bell_ringer import BellRinger
@@ -64,7 +65,6 @@ from .services.roll_call import RollCall
 from .services.scheduler import Scheduler
 from .services.service import Service
 from .store.database import Database
-from .store.recent import Recent
 from .store.together import Together
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def create_app(
     last_seen = LastSeen(opened, lease_s=settings.server_lease_seconds)
     changed = threading.Event()
     messenger = Messenger(opened, hear=lambda ids: _hear(context, ids))
+    openings = Bells(messenger.tell, one_by_one=True)
     context = Context(
         settings,
         opened,
@@ -130,11 +131,11 @@ def create_app(
         Bells(messenger.tell),
         Feed(),
         last_seen.note,
-        Bells(messenger.tell, one_by_one=True),
+        openings,
         RollCall(opened),
         Deliveries(opened),
         Together(),
-        Recent(claims.RECENT_S),
+        Looks(openings),
         now,
         changed.set,
     )

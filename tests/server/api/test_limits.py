@@ -167,7 +167,9 @@ def test_limits_are_exact_for_all_kinds_of_workers_at_once(
     def claim(number: int) -> int:
         asker = serving.Asker(runs[number], "w", pool, None, (), 2)
         start.wait(20)
-        return len(servers[6 + number].write(lambda c: claims.claim(c, [asker], NOON_US, new_id=new_id))[0])
+        return len(
+            servers[6 + number].write(lambda c: claims.claim(c, [asker], NOON_US, new_id=new_id)).to[0]
+        )
 
     with ThreadPoolExecutor(8) as threads:
         given = [*(threads.submit(ask, number) for number in range(6))]
@@ -186,8 +188,10 @@ def test_a_run_is_given_once_by_a_server_whose_clock_is_behind(api: Api, servers
     behind_us, ids = NOON_US - 3_000_000, IdFactory()
 
     def claim() -> list[str]:
-        [given] = servers[0].write(
-            lambda c: claims.claim(c, [asker], behind_us, new_id=lambda: ids.new(behind_us))
+        [given] = (
+            servers[0]
+            .write(lambda c: claims.claim(c, [asker], behind_us, new_id=lambda: ids.new(behind_us)))
+            .to
         )
         return [each.run.id for each in given]
 

@@ -246,7 +246,7 @@ def in_pool(api: Api, database: Database, run: str) -> serving.Asker:
 def given(api: Api, database: Database, asker: serving.Asker) -> list[str]:
     """Let a worker of ours claim; return the runs that it is given."""
     new_id = api.app.state.context.new_id
-    [taken] = database.write(lambda c: claims.claim(c, [asker], api.clock(), new_id=new_id))
+    [taken] = database.write(lambda c: claims.claim(c, [asker], api.clock(), new_id=new_id)).to
     return [claim.run.id for claim in taken]
 
 

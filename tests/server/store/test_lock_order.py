@@ -433,7 +433,7 @@ def test_what_is_passed_over_is_not_waited_for(database: Database) -> None:
             locks.hold(connection, tables.flow_runs, tables.flow_runs.c.id == runs[0])
 
             def other(inner: Any) -> list[str]:
-                [given] = claims.claim(inner, [asker], NOON_US + 10**6, new_id=lambda: _ids.new(NOON_US))
+                [given] = claims.claim(inner, [asker], NOON_US + 10**6, new_id=lambda: _ids.new(NOON_US)).to
                 return [one.run.id for one in given]
 
             with database._engine.begin() as second:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+
+_NOTED = 10_000
+"""Things of which it is known when they were rung for last; with more, all count as rung for just now."""
 
 
 class Bells:
@@ -25,7 +29,29 @@ class Bells:
         self._one_by_one = one_by_one
         self._waiting: dict[str, dict[asyncio.Event, None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._rings = 0
+        self._rung: dict[str, int] = {}
+        self._rung_all = 0
         self.closed = False
+
+    def mark(self) -> int:
+        """Return what tells rings from now on from those before; any thread may call it."""
+        with self._lock:
+            return self._rings
+
+    def quiet_since(self, mark: int, *things: str) -> bool:
+        """Say whether nobody has rung for one of ``things`` since a mark; any thread may call it."""
+        with self._lock:
+            return self._rung_all <= mark and all(self._rung.get(thing, 0) <= mark for thing in things)
+
+    def _note(self, *things: str) -> None:
+        with self._lock:
+            self._rings += 1
+            if not things or len(self._rung) >= _NOTED:
+                self._rung_all = self._rings
+                self._rung = {}
+            self._rung.update(dict.fromkeys(things, self._rings))
 
     @contextmanager
     def waiting(self, *things: str) -> Iterator[asyncio.Event]:
@@ -60,9 +86,11 @@ class Bells:
 
     def ring_here(self, *things: str | None) -> None:
         """Wake whoever waits at this server for one of ``things``; any thread may call it."""
+        if rung := [thing for thing in things if thing is not None]:
+            self._note(*rung)
         if self._loop is not None and not self._loop.is_closed():
-            for thing in things:
-                if thing is not None and thing in self._waiting:
+            for thing in rung:
+                if thing in self._waiting:
                     self._loop.call_soon_threadsafe(self._set, thing)
 
     def ring_all(self) -> None:
@@ -72,6 +100,7 @@ class Bells:
 
     def ring_all_here(self) -> None:
         """Wake everybody at this server; any thread may call it."""
+        self._note()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._set_all)
 

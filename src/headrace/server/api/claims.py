@@ -25,6 +25,7 @@ from headrace.wire.shapes.claims import (
 from .answers import Json
 from .body import StrictRoute
 from .context import Context, context
+from .looks import Seen
 from .work_pools import no_pool
 
 router = APIRouter(tags=["Claims"], route_class=StrictRoute)
@@ -34,9 +35,6 @@ LONGEST_WAIT_S = 25.0
 
 LOOK_S = 2.0
 """How often a waiting poll looks by itself: for runs that another server took in."""
-
-RECENT_S = 0.2
-"""How long what one worker found is taken for what others would find who ask for the same."""
 
 _newest: dict[str, object] = {}
 """The last question of each worker that is being answered; only touched on the event loop."""
@@ -57,7 +55,14 @@ class _Found(NamedTuple):
 
     given: list[orders.Claim]
     asker: serving.Asker
-    look: claims.Look
+    seen: Seen
+    more: bool = False
+    """Whether there may be runs for the next one who waits."""
+
+    @property
+    def look(self) -> claims.Look:
+        """What there is to do."""
+        return self.seen.look
 
     @property
     def places(self) -> list[str]:
@@ -105,7 +110,7 @@ async def _answer(request: Request, poll: _Poll) -> Response:
     finally:
         if _newest.get(worker) is mine:
             del _newest[worker]
-    if found.given:  # the next one may find more
+    if found.given and found.more:
         at.openings.ring_here(*found.places)
     pool = found.look.pool
     template, paused = pool.get("base_job_template") or {}, bool(pool.get("is_paused"))
@@ -116,12 +121,15 @@ async def _wait(request: Request, at: Context, found: _Found, deadline: float, m
     """Look again whenever there may be something new, until there is or time is over."""
     loop, worker, places = asyncio.get_running_loop(), found.asker.worker_id, found.places
     with at.openings.waiting(worker, *places) as bell:
+        is_new = True
         while True:
             bell.clear()
             if _newest.get(worker) is not mine or await request.is_disconnected():
                 at.openings.ring_here(*places)
                 return found  # nobody would start what is taken from now on
-            found = await run_in_threadpool(_try, at, found.asker)
+            if not is_new or found.look.ready or not found.seen.is_still_so(at.openings):
+                found = await run_in_threadpool(_try, at, found.asker)
+            is_new = False
             left = deadline - loop.time()
             if found.given or left <= 0 or at.openings.closed:
                 if bell.is_set():  # the next one may find what this one was woken for
@@ -145,20 +153,26 @@ def _first(at: Context, poll: _Poll) -> _Found:
     with at.database.read() as connection:
         asker = _asker(connection, poll)
         unbegun = claims.unbegun(connection, asker.worker_id, poll.have)
-        # While others are being given runs of the same places there is something to do: whether that is still so
-        # the claim sees for itself.
-        recent = at.looks.get(_served(asker)) if asker.limit > 0 else None
-        look = recent or claims.look(connection, asker, at.now_us())
     for journal in unbegun.starting:
         at.saw(journal, at.now_us())
-    return _take(at, asker, look, unbegun.lost)
+    # Who will not be here when it is looked again is told what there is now, whatever another saw.
+    return _take(at, asker, _seen(at, asker, relies=poll.wait >= LOOK_S), unbegun.lost)
 
 
 def _try(at: Context, asker: serving.Asker) -> _Found:
     """Look again, and take what there is."""
-    with at.database.read() as connection:
-        look = claims.look(connection, asker, at.now_us())
-    return _take(at, asker, look, [])
+    return _take(at, asker, _seen(at, asker, relies=True), [])
+
+
+def _seen(at: Context, asker: serving.Asker, *, relies: bool) -> Seen:
+    """Return what another who asks for the same saw a moment ago, or look. That it was nothing counts only for who ``relies`` on it."""
+
+    def look() -> claims.Look:
+        with at.database.read() as connection:
+            return claims.look(connection, asker, at.now_us())
+
+    recent = at.looks.get(_served(asker), at.now_us()) if asker.limit > 0 else None
+    return recent if recent is not None and (relies or recent.look.ready) else at.looks.take(look)
 
 
 def _asker(connection: Connection, poll: _Poll) -> serving.Asker:
@@ -175,24 +189,23 @@ def _served(asker: serving.Asker) -> Hashable:
     return asker.pool_id, asker.queues, asker.deployments
 
 
-def _take(at: Context, asker: serving.Asker, look: claims.Look, lost: list[orders.Claim]) -> _Found:
+def _take(at: Context, asker: serving.Asker, seen: Seen, lost: list[orders.Claim]) -> _Found:
     """Take what was seen: only then is anything written. ``lost`` is the worker's already."""
-    if at.roll_call.note(asker.pool_id, asker.worker_name, look.places, at.now_us()):
+    if at.roll_call.note(asker.pool_id, asker.worker_name, seen.look.places, at.now_us()):
         at.roll_call.tick()
-    if lost or not look.ready:
-        return _Found(lost, asker, look)
+    if lost or not seen.look.ready:
+        if asker.limit > 0 and not seen.look.ready:
+            at.looks.put(_served(asker), seen, ready=False)
+        return _Found(lost, asker, seen, more=True)
 
-    def claim(askers: Sequence[serving.Asker]) -> list[list[orders.Claim]]:
-        return at.database.write(
+    def claim(askers: Sequence[serving.Asker]) -> list[tuple[list[orders.Claim], bool]]:
+        given = at.database.write(
             lambda connection: claims.claim(connection, askers, at.now_us(), new_id=at.new_id)
         )
+        return [(to, given.more) for to in given.to]
 
-    served = _served(asker)
-    given = at.together.carry_out(served, asker, claim)
-    if len(given) < min(asker.limit, serving.MOST):
-        at.looks.forget(served)
-    else:
-        at.looks.put(served, look)
+    given, more = at.together.carry_out(_served(asker), asker, claim)
+    seen = at.looks.put(_served(asker), seen, ready=more)
     if given and at.meter is not None:
         at.meter.gave(len(given))
-    return _Found(given, asker, look)
+    return _Found(given, asker, seen, more)

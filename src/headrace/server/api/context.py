@@ -11,14 +11,13 @@ from starlette.requests import HTTPConnection
 from headrace.model.ids import IdFactory
 from headrace.server.ingest import Deliveries
 from headrace.server.services.roll_call import RollCall
-from headrace.server.store.claims import Look
 from headrace.server.store.database import Database
-from headrace.server.store.recent import Recent
 from headrace.server.store.together import Together
 from headrace.settings import Settings
 
 from .bells import Bells
 from .feed import Feed
+from .looks import Looks
 
 if TYPE_CHECKING:
     from .metrics import Meter  # it loads prometheus-client, which an embedded app has no use for
@@ -49,8 +48,8 @@ class Context(NamedTuple):
     """Takes in pieces of journals."""
     together: Together[Any, Any]
     """Carries out at once what many workers ask at one time."""
-    looks: Recent[Look]
-    """What there was to do a moment ago where workers were given all that they asked for."""
+    looks: Looks
+    """What there was to do a moment ago where workers ask for runs."""
     now_us: Callable[[], int] = now_us
     """The server's time."""
     replan: Callable[[], None] = lambda: None

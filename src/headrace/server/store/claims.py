@@ -56,7 +56,7 @@ def look(connection: Connection, asker: Asker, now_us: int) -> Look:
 
 def claim(
     connection: Connection, askers: Sequence[Asker], now_us: int, *, new_id: Callable[[], str]
-) -> list[list[orders.Claim]]:
+) -> Given:
     """Give due runs to those who ask for runs of the same places, each his share, and end those that a limit cancels."""
     most = [min(asker.limit, serving.MOST) for asker in askers]
     scope = serving.scope(connection, askers[0], lock=True)
@@ -74,7 +74,16 @@ def claim(
     given: list[list[orders.Claim]] = [[] for _ in askers]
     for one, claimed in zip(begun, told, strict=True):
         given[one.asker].append(claimed)
-    return given
+    return Given(given, found.more)
+
+
+class Given(NamedTuple):
+    """What became of a claim."""
+
+    to: list[list[orders.Claim]]
+    """The runs that each of those who asked was given."""
+    more: bool
+    """Whether there may be runs for others: some are left, or somebody holds them at this moment."""
 
 
 class _Begun(NamedTuple):
@@ -100,7 +109,8 @@ def _take(
         if rows or not wanted:
             break
         passed.update(wanted)
-    return found, rows
+    held = passed or len(rows) < len(wanted)  # by somebody who may let go of them
+    return found._replace(more=found.more or bool(held)), rows
 
 
 class Unbegun(NamedTuple):

@@ -5,6 +5,7 @@ With ``lock``, what the answer rests on is locked, in the server's one order (``
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -121,7 +122,7 @@ def allocate(
 ) -> Allocation:
     """Work out who is served; candidates that only wait for a full deployment are passed over for others.
 
-    So are the runs ``passed``. Deployments are locked once, in order: with runs passed, those with a limit have no room.
+    Whether there may be ``more`` is said rather too often than too rarely. So are the runs ``passed``. Deployments are locked once, in order: with runs passed, those with a limit have no room.
     """
     capacity = min(asker.limit, most)
     if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
@@ -129,12 +130,12 @@ def allocate(
     limits: dict[str, Room] = {}
     full: set[str] = set()
     for _ in range(ROUNDS):
-        candidates = [
-            run
+        found = [
+            (group, _due_in(connection, scope.column, group, window, capacity * _AHEAD, full, passed))
             for group in scope.groups
             if _may_serve(scope, group)
-            for run in _due_in(connection, scope.column, group, window, capacity * _AHEAD, full, passed)
         ]
+        candidates = [run for _, due in found for run in due]
         new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
         limits |= _deployment_rooms(connection, new)
         waiting = {id for id, room in limits.items() if room.free <= 0 and not room.cancels} - full
@@ -148,8 +149,22 @@ def allocate(
             locks.hold(connection, deployments, _d.id.in_(limited))
         limits |= dict.fromkeys(limited, Room(0)) if passed else _deployment_rooms(connection, limited)
     rooms = {id: room for id, room in limits.items() if room.free < _UNLIMITED}
-    return share_out(
+    shared = share_out(
         candidates, capacity=capacity, pool=scope.pool_free, queues=scope.queues, deployments=rooms
+    )
+    unseen = [group for group, due in found if len(due) >= capacity * _AHEAD]
+    return shared._replace(more=shared.more or _may_hold_more(scope, unseen, shared.taken, candidates))
+
+
+def _may_hold_more(
+    scope: Scope, groups: list[list[str]], taken: Collection[str], candidates: Sequence[Due]
+) -> bool:
+    """Say whether runs could begin that were not even looked at, behind those of these groups that were."""
+    if scope.pool_free is not None and len(taken) >= scope.pool_free:
+        return False
+    of_queues = Counter(run.queue for run in candidates if run.id in set(taken))
+    return any(
+        id not in scope.queues or of_queues[id] < scope.queues[id].free for group in groups for id in group
     )
 
 
