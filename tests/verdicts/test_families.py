@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import time
+from datetime import datetime
 
 import pytest
 
 from headrace.server.store.database import FILE_NAME
 
-from .house import HEADRACE, House, Process, evidence_of, history_of, state_of, until
+from .house import HEADRACE, House, Json, Process, evidence_of, history_of, state_of, until
 
 GRACE_S = 1.0
 
@@ -34,7 +36,8 @@ def test_row_33_child_process_left_behind(house: House) -> None:
     child = Process(int(script.output().split("child ")[1].split()[0]))
 
     assert state_of(run) == ("COMPLETED", "Completed")
-    assert child.is_alive(), "the grace time has not passed"
+    # A busy machine may come to ask late; where it asks in time, the child is there.
+    assert child.is_alive() or _seconds_since_end(run) > GRACE_S, "the grace time has not passed"
     until(lambda: not child.is_alive(), "the orphan to be ended", within=GRACE_S + 1.0)
     told = until(
         lambda: house.logs(run["id"], logger="headrace.supervisor"), "the orphan in the log", told=script.told
@@ -42,6 +45,10 @@ def test_row_33_child_process_left_behind(house: House) -> None:
     assert str(child.pid) in told[0]
     assert "# the orphan" in told[0]
     house.assert_never_crashed()
+
+
+def _seconds_since_end(run: Json) -> float:
+    return time.time() - datetime.fromisoformat(run["end_time"].replace("Z", "+00:00")).timestamp()
 
 
 def test_row_33_a_child_in_a_session_of_its_own_is_let_be(embedded: House) -> None:
