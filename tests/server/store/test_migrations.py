@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from itertools import pairwise
@@ -18,8 +19,11 @@ from headrace.errors import ServerUnavailable
 from headrace.server.store import migrations, schema
 from headrace.server.store import postgres as postgres_kind
 from headrace.server.store.database import FILE_NAME, Database, read_url
-from headrace.server.store.standing import Stamp
+from headrace.server.store.standing import Stamp, Standing
 from headrace.testing.postgres import Cluster
+
+from ...verdicts.house import until
+from ..release_to_come import ADDS, release_to_come
 
 
 def shape(path: Path) -> dict[str, str]:
@@ -246,7 +250,8 @@ def test_a_change_of_tables_does_not_wait_long_for_a_table(
     postgres: Cluster, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever came later would wait behind it; nothing is changed, and the next try finds it as it was."""
-    monkeypatch.setattr(postgres_kind, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(postgres_kind, "LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(postgres_kind, "LOCK_PATIENCE_S", 1.5)
     with postgres.database() as url:
         engine = create_engine(read_url(url, home))
         with engine.begin() as connection:
@@ -254,7 +259,7 @@ def test_a_change_of_tables_does_not_wait_long_for_a_table(
         database = Database(read_url(url, home))
         with engine.connect() as reader:
             reader.execute(text("SELECT count(*) FROM flow_runs"))  # in a transaction that stays open
-            with pytest.raises(ServerUnavailable, match="200ms, because somebody uses them"):
+            with pytest.raises(ServerUnavailable, match=r"1\.5 s, because somebody uses them"):
                 database.migrate()
         with database.read() as connection:
             assert schema.version_of(connection) == "0002"
@@ -265,6 +270,29 @@ def test_a_change_of_tables_does_not_wait_long_for_a_table(
         assert database.write(lambda c: c.execute(text("SHOW lock_timeout")).scalar()) == "0"
         database.close()
         engine.dispose()
+
+
+def test_who_holds_one_table_and_wants_another_is_let_go_on(postgres: Cluster, tmp_path: Path) -> None:
+    """A change that takes tables in the other order lets go of them, and is made afterwards; neither is ended for it."""
+    waits = text(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE journals%'"
+    )
+    with postgres.database() as url, contextlib.ExitStack() as stack:
+        Database.open(url, tmp_path).close()
+        stack.enter_context(release_to_come(tmp_path / "to_come", ADDS))
+        engine, database = create_engine(read_url(url, tmp_path)), Database(read_url(url, tmp_path))
+        stack.callback(engine.dispose)
+        stack.callback(database.close)
+        watcher = stack.enter_context(engine.connect().execution_options(isolation_level="AUTOCOMMIT"))
+        migrating = threading.Thread(target=database.migrate)
+        with engine.begin() as writer:
+            writer.execute(text("DELETE FROM journals"))
+            migrating.start()
+            until(lambda: watcher.execute(waits).first(), "the change to wait for journals")
+            writer.execute(text("DELETE FROM flow_runs"))  # which the change has
+        migrating.join(30)
+
+        assert database.standing() is Standing.CURRENT
 
 
 def reflected(database: Database) -> list[str]:

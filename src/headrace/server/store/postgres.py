@@ -56,8 +56,12 @@ _BEHIND_POOLER = {"connect_timeout": 10, "application_name": "headrace", "prepar
 """The same behind a pooler in transaction mode: what is prepared would be met by others, and not found again. Each
 statement is planned anew then anyway, and ``options`` are more than such a pooler passes on."""
 
-LOCK_TIMEOUT = "5s"
-"""How long a change of the tables waits for a table that somebody uses."""
+LOCK_TIMEOUT = "800ms"
+"""How long a change of the tables waits for a table that somebody uses, before it lets go of all it has and begins anew.
+Less than a second, PostgreSQL's ``deadlock_timeout``: with those who hold one table and want another, no order would help."""
+
+LOCK_PATIENCE_S = 15.0
+"""For how long it begins anew."""
 
 STATEMENT_TIMEOUT = "1h"
 """How long one statement of such a change may take."""
@@ -179,12 +183,17 @@ def hold_schema(connection: Connection) -> None:
     """Let no other process make or change tables until the transaction ends, and wait for no table for long.
 
     Whoever waits to change a table keeps everybody else waiting for it who comes later, readers too. So a change
-    gives up after :data:`LOCK_TIMEOUT`; a statement that makes an index of many rows may take its time, whatever
+    lets go after :data:`LOCK_TIMEOUT`; a statement that makes an index of many rows may take its time, whatever
     the database's usual ``statement_timeout`` is.
     """
     connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
     for name, value in (("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", STATEMENT_TIMEOUT)):
         connection.execute(select(func.set_config(name, value, True)))
+
+
+def is_in_the_way(error: BaseException) -> bool:
+    """Say whether a change of the tables met somebody who uses them: a lock was not had in time, or never would be."""
+    return getattr(error, "sqlstate", None) in ("55P03", "40P01")
 
 
 def is_busy(error: BaseException) -> bool:
@@ -242,7 +251,7 @@ def why_unusable(error: BaseException) -> str | None:
     said = " ".join(str(error).split())
     if error.sqlstate == "55P03":
         return (
-            f"its tables could not be changed within {LOCK_TIMEOUT}, because somebody uses them ({said}). Nothing "
+            f"its tables could not be changed within {LOCK_PATIENCE_S:g} s, because somebody uses them ({said}). Nothing "
             "was changed. Try again when less is going on, or stop the servers and whoever has a transaction open "
             "(pg_stat_activity shows them)."
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -95,9 +97,22 @@ def ensure(engine: Engine, dialect: ModuleType, lock: Path | None, *, finish: bo
         connection.rollback()
         if _is_enough(found, finish):
             return
+        until = time.monotonic() + dialect.LOCK_PATIENCE_S
+        while not _brought(connection, dialect, finish, give_up=time.monotonic() > until):
+            time.sleep(random.uniform(0.1, 0.5))  # let those go on who wait behind us
+
+
+def _brought(connection: Connection, dialect: ModuleType, finish: bool, *, give_up: bool) -> bool:
+    """Make or migrate the tables; return whether that was done: ``False`` when it has to be begun anew."""
+    try:
         with connection.begin():
             dialect.hold_schema(connection)
             _bring(connection, finish)
+    except DBAPIError as error:
+        if give_up or error.orig is None or not dialect.is_in_the_way(error.orig):
+            raise
+        return False
+    return True
 
 
 def _is_enough(found: Standing, finish: bool) -> bool:

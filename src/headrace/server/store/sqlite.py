@@ -170,6 +170,14 @@ def hold_schema(connection: Connection) -> None:
     """Do nothing: a writer's transaction holds the whole file from its beginning."""
 
 
+LOCK_PATIENCE_S = 0.0
+
+
+def is_in_the_way(error: BaseException) -> bool:  # noqa: ARG001  # PostgreSQL's
+    """Return ``False``: who changes the tables has the whole file from the beginning."""
+    return False
+
+
 def is_busy(error: BaseException) -> bool:
     """Say whether an error of the driver passes by itself: the file was locked."""
     if not isinstance(error, sqlite3.OperationalError):
