@@ -11,6 +11,8 @@ from ..journal import cgroup
 
 _STACKS_LIMIT = 20_000
 _TICKS = os.sysconf("SC_CLK_TCK")
+_EXITING = 0x4
+"""Of the flags in ``/proc/PID/stat``: the kernel takes the process apart (``PF_EXITING``)."""
 
 
 class Vitals:
@@ -26,7 +28,7 @@ class Vitals:
         # A process that is gone has no cgroup any more; its companion was started by it, in the same one.
         self._oom = cgroup.oom_counter(pid) or (cgroup.oom_counter() if oom_kills is not None else None)
         self._oom_begin = oom_kills if oom_kills is not None else cgroup.oom_kills(self._oom)
-        self._oom_before = self._oom_begin
+        self._oom_before = self._oom_seen = self._oom_begin
         self._peak_begin = cgroup.peak_bytes(self._oom)
 
     def sample(self) -> None:
@@ -40,13 +42,14 @@ class Vitals:
             stat = Path(f"/proc/{self._pid}/stat").read_bytes()
             fields = stat[stat.rindex(b")") + 2 :].split()
             self.cpu_seconds = (int(fields[11]) + int(fields[12])) / _TICKS
-            if fields[0] not in (b"Z", b"X"):
-                self._oom_before = (
-                    oom_kills  # it lives: whoever the OOM killer took until now was another one
-                )
+            # It lives: whoever the OOM killer took before the look before this one was another. One that was taken since
+            # may be this one, which goes on for a while: the kernel counts first, and takes its memory away last.
+            if oom_kills == self._oom_seen and not (fields[0] in (b"Z", b"X") or int(fields[6]) & _EXITING):
+                self._oom_before = oom_kills
+        self._oom_seen = oom_kills
 
     def oom_killed(self) -> bool | None:
-        """Say whether the OOM killer acted in the process's cgroup since it was last seen alive; ``None``: not to be seen."""
+        """Say whether the OOM killer acted in the process's cgroup about when it died; ``None``: not to be seen."""
         now = cgroup.oom_kills(self._oom)
         if now is None or self._oom_before is None:
             return None
