@@ -122,7 +122,8 @@ def allocate(
 ) -> Allocation:
     """Work out who is served; candidates that only wait for a full deployment are passed over for others.
 
-    Whether there may be ``more`` is said rather too often than too rarely. So are the runs ``passed``. Deployments are locked once, in order: with runs passed, those with a limit have no room.
+    So are the runs ``passed``. Deployments are locked once, in order: with runs passed, those with a limit have no room.
+    Whether there may be ``more`` is said rather too often than too rarely.
     """
     capacity = min(asker.limit, most)
     if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
@@ -162,7 +163,8 @@ def _may_hold_more(
     """Say whether runs could begin that were not even looked at, behind those of these groups that were."""
     if scope.pool_free is not None and len(taken) >= scope.pool_free:
         return False
-    of_queues = Counter(run.queue for run in candidates if run.id in set(taken))
+    given = set(taken)
+    of_queues = Counter(run.queue for run in candidates if run.id in given)
     return any(
         id not in scope.queues or of_queues[id] < scope.queues[id].free for group in groups for id in group
     )
