@@ -251,7 +251,7 @@ def why_unusable(error: BaseException) -> str | None:
     said = " ".join(str(error).split())
     if error.sqlstate == "55P03":
         return (
-            f"its tables could not be changed within {LOCK_PATIENCE_S:g} s, because somebody uses them ({said}). Nothing "
+            f"its tables could not be changed, because somebody uses them and did not let go in time ({said}). Nothing "
             "was changed. Try again when less is going on, or stop the servers and whoever has a transaction open "
             "(pg_stat_activity shows them)."
         )
