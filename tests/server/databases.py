@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, delete, event, inspect, select, text
+from sqlalchemy import create_engine, event, inspect, select, text
 from sqlalchemy.engine import Connection
 
 from headrace.server.store import logs, partitions, tables, tallies
@@ -53,7 +53,7 @@ def clear(database: Database) -> None:
 
     def work(connection: Connection) -> None:
         for table in reversed(tables.metadata.sorted_tables):
-            connection.execute(delete(table))
+            connection.execute(text(f"DELETE FROM {table.name}"))
 
     database.write(work)
 

@@ -151,8 +151,8 @@ def test_a_task_run_that_was_made_first_shows_the_times_of_its_flow_run(database
     made = {"id": an_id(8, 2), "task_key": "k", "dynamic_key": "8", "name": "n", "created_us": NOW - 777}
 
     def tie(connection: Connection) -> None:
-        task_runs.create(connection, {**made, "child_flow_run_id": RUN})
         flow_runs.change(connection, RUN, {"parent_task_run_id": made["id"]})
+        task_runs.create(connection, {**made, "child_flow_run_id": RUN})
 
     database.write(tie)
     ends = lines([entries.State(RUN, NOW + 50, "COMPLETED")])

@@ -46,10 +46,12 @@ def deployment(database: Database, *rules: dict[str, Any], name: str = "d", **co
     """Make a deployment whose schedules are ``rules`` (or whole rows of schedules); return its id."""
     id = _ids.new(next(_moments))
 
-    def work(connection: Connection) -> None:
+    def its_flow(connection: Connection) -> None:
         if connection.execute(select(flows.c.id).where(flows.c.id == FLOW)).first() is None:
             made = {"name": "etl", "created_us": NOON, "updated_us": NOON}
             connection.execute(flows.insert().values(id=FLOW, **made))
+
+    def work(connection: Connection) -> None:
         deployments.create(connection, {"flow_id": FLOW, "name": name, **columns}, id=id, now_us=NOON)
         for rule in rules:
             row = rule if "schedule" in rule else {"schedule": rule}
@@ -57,6 +59,7 @@ def deployment(database: Database, *rules: dict[str, Any], name: str = "d", **co
                 connection, id, {"active": True, **row}, id=_ids.new(next(_moments)), now_us=NOON
             )
 
+    database.write(its_flow)
     database.write(work)
     return id
 

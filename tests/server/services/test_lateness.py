@@ -98,8 +98,8 @@ def test_what_is_late_is_shown_in_its_parent(database: Database, clock: Clock) -
     made = {"id": shown, "task_key": "k", "dynamic_key": "0", "name": "n", "created_us": NOON - 777}
 
     def tie(connection: Connection) -> None:
-        task_runs.create(connection, {**made, "child_flow_run_id": id})
         flow_runs.change(connection, id, {"parent_task_run_id": shown})
+        task_runs.create(connection, {**made, "child_flow_run_id": id})
 
     database.write(tie)
     clock.pass_s(4000)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from headrace.model import entries
 from headrace.server import ingest
-from headrace.server.store import inputs, journals, tables
+from headrace.server.store import inputs, journals, schedules, tables
 from headrace.server.store.database import Database
 
 from ..journals import NOW, a_run, an_id, lines, opened
@@ -63,6 +63,7 @@ def _others(connection: Connection) -> None:
 
     run, journal = run_of(0), journal_of(0)
     flow = connection.execute(select(tables.flows.c.id)).scalar()
+    add(tables.leases, name="loops", holder="a server", fence=3, until_us=0)
     add(tables.work_pools, id=an_id(1, 3), name="mill", type="process", default_queue_id=an_id(1, 4))
     add(
         tables.work_queues,
@@ -72,7 +73,6 @@ def _others(connection: Connection) -> None:
         priority=1,
         filter={"é": [1, None]},
     )
-    add(tables.workers, id=an_id(1, 5), work_pool_id=an_id(1, 3), name="w", last_heartbeat_us=NOW)
     add(
         tables.deployments,
         id=an_id(1, 6),
@@ -81,7 +81,13 @@ def _others(connection: Connection) -> None:
         tags=["a", "b"],
         work_queue_id=an_id(1, 4),
     )
-    add(tables.deployment_schedules, id=an_id(1, 7), deployment_id=an_id(1, 6), schedule={"interval": 3600.5})
+    rule = {"schedule": {"interval": 3600.5}, "active": True}
+    schedules.create(connection, an_id(1, 6), rule, id=an_id(1, 7), now_us=NOW)
+    inputs.create(connection, run, id=an_id(1, 9), key="keyset", value='"ü"', sender=None, now_us=NOW)
+    for _ in range(3):
+        journals.add_command(
+            connection, journal, action="cancel", flow_run_id=run, who="ada", asked_us=NOW, payload={"a": 1}
+        )
     add(
         tables.events,
         id=an_id(1, 8),
@@ -91,12 +97,7 @@ def _others(connection: Connection) -> None:
         resource_id="r",
         flow_run_id=run,
     )
-    add(tables.leases, name="loops", holder="a server", fence=3, until_us=0)
-    inputs.create(connection, run, id=an_id(1, 9), key="keyset", value='"ü"', sender=None, now_us=NOW)
-    for _ in range(3):
-        journals.add_command(
-            connection, journal, action="cancel", flow_run_id=run, who="ada", asked_us=NOW, payload={"a": 1}
-        )
+    add(tables.workers, id=an_id(1, 5), work_pool_id=an_id(1, 3), name="w", last_heartbeat_us=NOW)
 
 
 def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:

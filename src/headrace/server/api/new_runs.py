@@ -13,8 +13,7 @@ from sqlalchemy.engine import Connection
 from headrace.model.names import run_name
 from headrace.server.orchestration.proposals import first_state
 from headrace.server.orchestration.rules import Proposal
-from headrace.server.store import flow_runs, locks, task_runs
-from headrace.server.store.tables import flows
+from headrace.server.store import flow_runs, task_runs
 from headrace.wire.shapes.deployments import DeploymentFlowRunCreate
 from headrace.wire.shapes.flow_runs import FlowRunCreate, FlowRunPolicy
 
@@ -61,11 +60,12 @@ def insert(
     """
     now_us = row["created_us"]
     if row["parent_task_run_id"] is not None:
-        locks.refer(connection, flows, flows.c.id == row["flow_id"])
-        row = {**row, "parent_flow_run_id": _adopt(connection, row["id"], row["parent_task_run_id"])}
+        row = {**row, "parent_flow_run_id": _parent_of(connection, row["parent_task_run_id"])}
     proposal = proposal_of(body.state) if body.state is not None else usual
     columns = first_state(row, proposal, is_flow=True, now_us=now_us, id=at.new_id())
     flow_runs.create(connection, {**row, **columns})
+    if row["parent_task_run_id"] is not None:  # now, as flow runs are locked before task runs
+        task_runs.change(connection, row["parent_task_run_id"], {"child_flow_run_id": row["id"]})
     made = flow_runs.get(connection, row["id"], now_us)
     assert made is not None
     return made
@@ -95,11 +95,10 @@ def _text(id: UUID | None) -> str | None:
     return None if id is None else str(id)
 
 
-def _adopt(connection: Connection, id: str, placeholder: str) -> str | None:
-    """Let a task run stand for a new subflow run; return the flow run that it belongs to."""
+def _parent_of(connection: Connection, placeholder: str) -> str | None:
+    """Return the flow run of the task run that is to stand for a new subflow run."""
     row = task_runs.row_of(connection, placeholder)
     if row is None:
         raise HTTPException(409, f"Task run {placeholder} (parent_task_run_id) not found.")
-    task_runs.change(connection, placeholder, {"child_flow_run_id": id})
     parent: str | None = row["flow_run_id"]
     return parent

@@ -19,7 +19,7 @@ def lock(connection: Connection, id: str) -> Mapping[str, Any] | None:
     """Return a deployment's brake and keep others from writing it; ``None`` when there is none, or another writes it."""
     columns = (_c.paused, _c.pause_reason, _c.crash_brake, _c.crashes_us)
     # Whoever may count crashes holds it already: it comes before runs. A straggler's crash is not worth waiting for.
-    statement = locks.held(select(*columns).where(_c.id == id), skip_locked=True)
+    statement = locks.held(deployments, select(*columns).where(_c.id == id), skip_locked=True)
     return cast("Mapping[str, Any] | None", connection.execute(statement).mappings().first())
 
 

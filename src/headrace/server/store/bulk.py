@@ -13,6 +13,9 @@ from sqlalchemy import Table, Update, bindparam, insert, update
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeEngine
 
+from . import turns
+from .locks import SAID
+
 _Convert = Callable[[Any], Any] | None
 
 _AT_ONCE = 1_000
@@ -81,7 +84,8 @@ def _insert_document(connection: Connection, table: Table, rows: Sequence[dict[s
     """
     text, converts, defaults = _of_document(connection.dialect, table, tuple(rows[0]))
     for start in range(0, len(rows), _AT_ONCE):
-        connection.exec_driver_sql(text, (_document(rows[start : start + _AT_ONCE], converts, defaults),))
+        document = _document(rows[start : start + _AT_ONCE], converts, defaults)
+        connection.exec_driver_sql(text, (document,), {SAID: turns.of_insert(table)})
 
 
 def _document(
@@ -139,7 +143,7 @@ def update_many(
         text, converts = _of_changes(connection.dialect, table, key, given)
         for start in range(0, len(rows), _AT_ONCE):
             some = _document(rows[start : start + _AT_ONCE], converts, {})
-            connection.exec_driver_sql(text, (some,))
+            connection.exec_driver_sql(text, (some,), {SAID: turns.of_change(table)})
         return
     connection.execute(
         _update(table, key, given), [{f"{name}_": value for name, value in row.items()} for row in rows]

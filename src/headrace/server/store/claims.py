@@ -156,9 +156,10 @@ def confirm(connection: Connection, words: Sequence[Word], now_us: int) -> list[
 
 
 _told = locks.held(
+    journals,
     select(_j.id, _j.worker_id)
     .where(_j.id.in_(bindparam("ids", expanding=True)), _j.closed_us.is_(None))
-    .order_by(_j.id)
+    .order_by(_j.id),
 )
 _beat = (
     update(journals)
@@ -191,7 +192,7 @@ def take_back(connection: Connection, journal: str, now_us: int, *, new_id: Call
         return None
     connection.execute(update(journals).where(_j.id == journal).values(closed_us=now_us))
     where = (_r.journal_id == journal, _r.state_type == "PENDING")
-    row = connection.execute(locks.held(select(flow_runs).where(*where))).mappings().first()
+    row = connection.execute(locks.held(flow_runs, select(flow_runs).where(*where))).mappings().first()
     if row is None:
         return None  # it was cancelled meanwhile
     run = history.run_of(row, is_flow=True)
@@ -251,6 +252,7 @@ def _lock_runs(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
 
 
 _free = locks.held(
+    flow_runs,
     select(flow_runs)
     .where(
         _r.id.in_(bindparam("ids", expanding=True)), _r.state_type == "SCHEDULED", _r.holds_slot.is_(False)

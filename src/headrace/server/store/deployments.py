@@ -83,7 +83,7 @@ def _limit(row: Row, active_slots: int) -> Json | None:
 
 def lock(connection: Connection, id: str) -> Row | None:
     """Return a deployment's row and keep others from writing it until the transaction ends."""
-    statement = locks.held(select(deployments).where(_c.id == id))
+    statement = locks.held(deployments, select(deployments).where(_c.id == id))
     return cast("Row | None", connection.execute(statement).mappings().first())
 
 

@@ -81,7 +81,7 @@ def lock(connection: Connection, id: str) -> Row | None:
 
 # Made once: to build a statement takes longer than to carry it out.
 _one = select(flow_runs).where(_c.id == bindparam("wanted"))
-_one_held = locks.held(_one)
+_one_held = locks.held(flow_runs, _one)
 
 
 def get(connection: Connection, id: str, now_us: int, *, history: bool = False) -> Json | None:
@@ -96,7 +96,10 @@ def get(connection: Connection, id: str, now_us: int, *, history: bool = False) 
 def lock_all(connection: Connection, ids: Sequence[str]) -> Sequence[Row]:
     """Return the rows of flow runs, by id, and keep others from writing them; those that others write now are left out."""
     statement = select(flow_runs).where(_c.id.in_(ids)).order_by(_c.id)
-    return cast("Sequence[Row]", connection.execute(locks.held(statement, skip_locked=True)).mappings().all())
+    return cast(
+        "Sequence[Row]",
+        connection.execute(locks.held(flow_runs, statement, skip_locked=True)).mappings().all(),
+    )
 
 
 def has_ended(connection: Connection, id: str) -> bool:

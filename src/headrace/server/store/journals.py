@@ -34,7 +34,7 @@ def lock(connection: Connection, journal: str) -> RowMapping | None:
 
 
 # Made once: to build a statement takes longer than to carry it out.
-_lock = locks.held(select(journals).where(journals.c.id == bindparam("wanted")))
+_lock = locks.held(journals, select(journals).where(journals.c.id == bindparam("wanted")))
 
 
 def begin(
@@ -63,7 +63,8 @@ def begin(
 
 
 _lock_all = locks.held(
-    select(journals).where(journals.c.id.in_(bindparam("wanted", expanding=True))).order_by(journals.c.id)
+    journals,
+    select(journals).where(journals.c.id.in_(bindparam("wanted", expanding=True))).order_by(journals.c.id),
 )
 
 

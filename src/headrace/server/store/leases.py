@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
+from . import locks
 from .tables import leases
 
 _c = leases.c
@@ -50,5 +51,5 @@ def take(
 
 def is_current(connection: Connection, name: str, fence: int) -> bool:
     """Say whether nobody has taken a lease since this fence was given; nobody can before the transaction ends."""
-    statement = select(_c.fence).where(_c.name == name).with_for_update(read=True)
+    statement = locks.shared(leases, select(_c.fence).where(_c.name == name))
     return connection.execute(statement).scalar() == fence

@@ -67,18 +67,19 @@ def find(
     Without ``queue_name`` it is the pool's default queue, without ``pool_name`` the pool is ``AGENT_POOL``.
     The queue stays until the transaction ends.
     """
-    if pool_name is None:
-        ensure_agent_pool(connection, new_id=new_id, now_us=now_us)
+    made = pool_name is None and ensure_agent_pool(connection, new_id=new_id, now_us=now_us)
     pool_name = pool_name or AGENT_POOL
     id = _queue_id(connection, pool_name, queue_name)
     if id is None:
-        pool = work_pools.lock(connection, pool_name)  # whoever makes a queue holds its pool
-        if pool is None:
+        if not made:  # whoever makes a queue holds its pool
+            locks.hold(connection, pools, pools.c.name == pool_name)
+        pool_id = work_pools.id_of(connection, pool_name)
+        if pool_id is None:
             return None
         id = _queue_id(connection, pool_name, queue_name)
         if id is None:
             id = new_id()
-            work_queues.create(connection, pool["id"], {"name": queue_name}, id=id, now_us=now_us)
+            work_queues.create(connection, pool_id, {"name": queue_name}, id=id, now_us=now_us)
     locks.refer(connection, queues, queues.c.id == id)
     return of_queue(connection, id)
 
@@ -89,7 +90,7 @@ def _queue_id(connection: Connection, pool_name: str, queue_name: str | None) ->
     return connection.execute(select(pools.c.default_queue_id).where(pools.c.name == pool_name)).scalar()
 
 
-def ensure_agent_pool(connection: Connection, *, new_id: Callable[[], str], now_us: int) -> None:
-    """Make the pool of queues without one, unless it is there."""
+def ensure_agent_pool(connection: Connection, *, new_id: Callable[[], str], now_us: int) -> bool:
+    """Make the pool of queues without one, unless it is there; return whether it was made."""
     values = {"name": AGENT_POOL, "type": "prefect-agent", "is_paused": False}
-    work_pools.create(connection, values, id=new_id(), queue_id=new_id(), now_us=now_us)
+    return work_pools.create(connection, values, id=new_id(), queue_id=new_id(), now_us=now_us)

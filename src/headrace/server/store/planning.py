@@ -54,8 +54,8 @@ def lock(connection: Connection, ids: Collection[str]) -> list[Row]:
     Holds the deployments' rows, by id, which whoever changes a schedule takes first.
     """
     owners = select(_s.deployment_id).where(_s.id.in_(ids))
-    shared = select(_d.id).where(_d.id.in_(owners)).order_by(_d.id).with_for_update(read=True)
-    connection.execute(shared).all()
+    mine = select(_d.id).where(_d.id.in_(owners)).order_by(_d.id)
+    connection.execute(locks.shared(deployments, mine)).all()
     placed = (
         _joined.join(flows, flows.c.id == _d.flow_id)
         .outerjoin(work_queues, work_queues.c.id == _d.work_queue_id)

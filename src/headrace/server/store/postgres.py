@@ -11,6 +11,8 @@ from sqlalchemy.engine import URL, Connection, ExceptionContext
 
 from headrace.errors import SettingError
 
+from . import turns
+from .locks import SAID
 from .tables import metadata
 
 try:
@@ -72,7 +74,7 @@ _SCHEMA_LOCK = 0x6865616472616365
 
 def upsert(table: Table) -> Insert:
     """Return an INSERT that can be given ``on_conflict_do_*``."""
-    return insert(table)
+    return insert(table).execution_options(**{SAID: turns.of_insert(table, meets=True)})
 
 
 def pool_sizes(connections: int) -> tuple[int, int]:
@@ -108,6 +110,8 @@ def open_engine(url: URL, *, writer: bool, pool_size: int, cache_kib: int) -> En
         execution_options=options,
     )
     event.listen(engine, "handle_error", _give_up_what_is_out_of_step)
+    if writer:
+        turns.watch(engine)
     return engine
 
 

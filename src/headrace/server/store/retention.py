@@ -138,7 +138,8 @@ def _piece(
     connection: Connection, table: Table, pace: Pace, *where: ColumnElement[bool]
 ) -> ColumnElement[bool]:
     """Match a piece's rows that nobody holds."""
-    free = select(table.c.id).where(*where).limit(_size(pace, table)).with_for_update(skip_locked=True)
+    some = select(table.c.id).where(*where).limit(_size(pace, table))
+    free = locks.held_to_delete(table, some, skip_locked=True)
     if locks.are_of_rows(connection):
         # An array is found by the key; what were joined might be found by reading the table.
         return table.c.id == any_(func.array(free.scalar_subquery()))

@@ -76,7 +76,7 @@ def _lock(connection: Connection, table: Table, id: str | None) -> int | None:
         return None
     limit = table.c.concurrency_limit
     statement = select(limit).where(table.c.id == id, limit.is_not(None))
-    found: int | None = connection.execute(locks.held(statement)).scalar()
+    found: int | None = connection.execute(locks.held(table, statement)).scalar()
     return found
 
 

@@ -106,7 +106,7 @@ def _load(table: Table, further: tuple[str, ...], as_one: bool) -> Select[Any]:
         wanted = table.c.id.op("=")(text("ANY(CAST(:ids AS uuid[]))"))
     else:
         wanted = table.c.id.in_(bindparam("ids", expanding=True))
-    return locks.held(select(*columns).where(wanted).order_by(table.c.id))
+    return locks.held(table, select(*columns).where(wanted).order_by(table.c.id))
 
 
 _NO_PLANS: Mapping[str, Mapping[str, Any]] = {}

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from headrace.model.clock import iso
 
-from . import locks
+from . import locks, turns
 from .tables import deployment_schedules
 
 Json = dict[str, Any]
@@ -53,10 +53,15 @@ def slugs(connection: Connection, deployment_id: str) -> dict[str, str]:
 
 
 def create(connection: Connection, deployment_id: str, values: Row, *, id: str, now_us: int) -> None:
-    """Make a schedule of a deployment; its times are planned from now on."""
+    """Make a schedule of a deployment that the transaction holds or made; its times are planned from now on."""
     times = {"created_us": now_us, "updated_us": now_us, "planned_until_us": now_us}
     row = {**values, "id": id, "deployment_id": deployment_id, **times}
-    connection.execute(insert(deployment_schedules).values(**row))
+    connection.execute(insert(deployment_schedules).values(**row), execution_options=_MEETING_NONE)
+
+
+_MEETING_NONE = {
+    locks.SAID: turns.of_insert(deployment_schedules, meets=False)
+}  # whose slugs are its deployment's
 
 
 def change(connection: Connection, deployment_id: str, id: str, changes: Row, now_us: int) -> bool:
@@ -90,7 +95,9 @@ def put(
     new_id: Callable[[], str],
     now_us: int,
 ) -> set[str]:
-    """Make the schedules of a deployment those that are wanted; return the ids of those that changed or went.
+    """Make the schedules of a deployment that the transaction holds, or has just made, those that are wanted.
+
+    Returns the ids of those that changed or went.
 
     One whose ``replaces`` or ``slug`` names a schedule that is there changes that one, which keeps its id; so does
     one without a name whose times are those of another without.
@@ -98,9 +105,10 @@ def put(
     Raises:
         KeyError: it names none, and says no ``schedule`` either.
     """
-    locks.hold_to_delete(connection, deployment_schedules, _c.deployment_id == deployment_id)
     of_deployment = select(deployment_schedules).where(_c.deployment_id == deployment_id)
     known = {row["id"]: dict(row) for row in connection.execute(of_deployment).mappings()}
+    if known:
+        locks.hold_to_delete(connection, deployment_schedules, _c.deployment_id == deployment_id)
     kept, changed = set(), set()
     for one in wanted:
         values = {name: value for name, value in one.items() if name != "replaces"}
@@ -114,10 +122,10 @@ def put(
             change(connection, deployment_id, id, values, now_us)
             changed.add(id)
         kept.add(id)
-    connection.execute(
-        sql_delete(deployment_schedules).where(_c.deployment_id == deployment_id, _c.id.not_in(kept))
-    )
-    return changed | (known.keys() - kept)
+    gone = known.keys() - kept
+    if gone:
+        connection.execute(sql_delete(deployment_schedules).where(_c.id.in_(gone)))
+    return changed | gone
 
 
 def _meant(known: Mapping[str, Row], wanted: Row) -> str | None:

@@ -53,7 +53,7 @@ def row_of(connection: Connection, id: str) -> Row | None:
 def lock(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
     """Return task runs' rows by id, in order, and keep others from writing them until the transaction ends."""
     wanted = select(task_runs).where(_c.id.in_(ids)).order_by(_c.id)
-    rows = connection.execute(locks.held(wanted)).mappings()
+    rows = connection.execute(locks.held(task_runs, wanted)).mappings()
     return {row["id"]: cast("Row", row) for row in rows}
 
 

@@ -42,7 +42,7 @@ def to_json(row: Row, *, ready: bool, active_slots: int) -> Json:
 
 def lock(connection: Connection, name: str) -> Row | None:
     """Return a pool's row and keep others from writing it until the transaction ends; ``None`` without one."""
-    statement = locks.held(select(work_pools).where(_c.name == name))
+    statement = locks.held(work_pools, select(work_pools).where(_c.name == name))
     return cast("Row | None", connection.execute(statement).mappings().first())
 
 

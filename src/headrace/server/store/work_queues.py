@@ -166,7 +166,7 @@ def late(connection: Connection, id: str) -> int:
 
 def _lock_pool_of(connection: Connection, id: str) -> str | None:
     pool = select(_c.work_pool_id).where(_c.id == id).scalar_subquery()
-    statement = locks.held(select(work_pools.c.id).where(work_pools.c.id == pool))
+    statement = locks.held(work_pools, select(work_pools.c.id).where(work_pools.c.id == pool))
     return connection.execute(statement).scalar()
 
 
