@@ -77,19 +77,19 @@ GZIP_FROM = 16_384
 
 _ROUTERS = (
     health,
-    journals,  # what most requests are for: routes are tried in this order, some 20 µs each
-    flows,
+    journals,  # what most requests are for, here and next: routes are tried in this order, some 20 µs a module
+    claims,
     flow_runs,
-    inputs,
     task_runs,
-    states,
     logs,
+    flows,
+    inputs,
+    states,
     deployments,
     deployment_schedules,
     deployment_runs,
     planned_runs,
     scheduled_runs,
-    claims,
     work_pools,
     work_queues,
     workers,

@@ -116,3 +116,34 @@ def test_who_relied_on_anothers_look_is_woken_all_the_same(api: Api) -> None:
         given = [one.result(20) for one in waiting]
 
     assert sorted(given) == sorted([run] for run in runs)
+
+
+def test_who_was_rung_for_asks_at_once(api: Api, looks: list[str]) -> None:
+    """He was told that there is something: to look for it first would be a second question."""
+    deployment = deployed(api)
+    (queue,) = api.post("/work_pools/alpha/queues/filter", json={}).json()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(claimed, api, WORKERS[0], wait=20.0)
+        until(lambda: bool(api.app.state.context.openings._waiting.get(queue["id"])), "it waits")
+        before = len(looks)
+        run = planned(api, deployment, -60)
+        assert waiting.result(20) == [run]
+
+    assert len(looks) == before
+
+
+def test_who_was_rung_for_in_vain_waits_for_what_is_due_next(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is planned for a moment later is given then: the claim that found nothing said when that is."""
+    monkeypatch.setattr(route, "LOOK_S", 60)
+    deployment = deployed(api)
+    (queue,) = api.post("/work_pools/alpha/queues/filter", json={}).json()
+    context = api.app.state.context
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(claimed, api, WORKERS[0], wait=20.0)
+        until(lambda: bool(context.openings._waiting.get(queue["id"])), "it waits")
+        run = planned(api, deployment, 1)
+        until(lambda: any(seen.look.next_us for seen in context.looks._kept.values()), "it asked in vain")
+        api.clock.pass_s(2)
+        assert waiting.result(20) == [run]

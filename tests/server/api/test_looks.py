@@ -31,7 +31,9 @@ class House:
 
     def see(self, look: Look, key: str = "k") -> Seen:
         """Look, and remember it."""
-        return self.looks.put(key, self.looks.take(lambda: look), ready=look.ready)
+        seen = self.looks.seen(look, self.bells.mark())
+        self.looks.put(key, seen)
+        return seen
 
     def recalls(self, key: str = "k", now_us: int = NOW_US) -> bool | None:
         """Return whether something is said to be ready; ``None`` when one has to look."""
@@ -72,7 +74,7 @@ def test_nothing_counts_for_a_while_at_most() -> None:
     house = House()
     seen = house.see(NOTHING)
     house.watch.now += NOTHING_S * 0.9
-    house.looks.put("k", seen, ready=False)
+    house.looks.put("k", seen)
     assert house.recalls() is False
     house.watch.now += NOTHING_S * 0.2
     assert house.recalls() is None
@@ -90,25 +92,22 @@ def test_what_is_rung_for_while_one_looks_may_have_been_missed() -> None:
     """It was not there yet when the look began."""
     house = House()
 
-    def look() -> Look:
-        house.bells.ring("a")
-        return NOTHING
-
-    seen = house.looks.put("k", house.looks.take(look), ready=False)
+    mark = house.bells.mark()
+    house.bells.ring("a")
+    seen = house.looks.seen(NOTHING, mark)
+    house.looks.put("k", seen)
     assert not seen.is_still_so(house.bells)
     assert house.recalls() is None
 
 
-def test_what_a_claim_took_away_is_nothing_from_its_look_on() -> None:
-    """What was rung for between the look and the claim is looked at."""
+def test_what_a_claim_left_takes_the_place_of_what_was_seen_before() -> None:
+    """It is newer."""
     house = House()
-    seen = house.see(SOME)
-    house.looks.put("k", seen, ready=False)
+    house.see(SOME)
+    house.see(NOTHING)
     assert house.recalls() is False
-    seen = house.see(SOME)
-    house.bells.ring("b")
-    house.looks.put("k", seen, ready=False)
-    assert house.recalls() is None
+    house.see(SOME)
+    assert house.recalls() is True
 
 
 def test_it_holds_a_bounded_number_of_keys() -> None:

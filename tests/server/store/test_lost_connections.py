@@ -383,3 +383,50 @@ def test_one_who_may_not_make_tables_is_told_so(url: str, home: Path) -> None:
     guest = make_url(url).set(username="guest").render_as_string(hide_password=False)
     with pytest.raises(ServerUnavailable, match=r"permission denied.*may this user"):
         Database.open(guest, home)
+
+
+@contextlib.contextmanager
+def asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Note which connections are asked whether they are alive."""
+    found: list[str] = []
+    with monkeypatch.context() as patched:
+        for name, engine in (("write", database._engine), ("read", database._readers)):
+            ping = engine.dialect.do_ping
+
+            def do_ping(driver: Any, name: str = name, ping: Callable[[Any], bool] = ping) -> bool:
+                found.append(name)
+                return ping(driver)
+
+            patched.setattr(engine.dialect, "do_ping", do_ping)
+        yield found
+
+
+def test_a_connection_in_use_is_not_asked_whether_it_lives(
+    remote: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would take longer than most statements; after a pause it is."""
+    remote.write(adding(1))
+    assert count(remote) == 1
+    with asked(remote, monkeypatch) as found:
+        remote.write(adding(2))
+        assert count(remote) == 2
+        assert found == []
+        monkeypatch.setattr("headrace.server.store.postgres.ASKED_AFTER_S", 0.0)
+        assert count(remote) == 2
+        assert found == ["read"]
+
+
+def test_a_connection_that_was_ended_while_it_lay_is_not_given_out(remote: Database, url: str) -> None:
+    """Though it was used a moment ago: what PostgreSQL said at its end is there to be read."""
+    remote.write(adding(1))
+    assert count(remote) == 1
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+    assert count(remote) == 1
+    assert remote.write(adding(2)) == 2
+    assert dict(remote.ended) == {}
+    assert sum(remote.faults.values()) == 0

@@ -56,12 +56,10 @@ class _Found(NamedTuple):
     given: list[orders.Claim]
     asker: serving.Asker
     seen: Seen
-    more: bool = False
-    """Whether there may be runs for the next one who waits."""
 
     @property
     def look(self) -> claims.Look:
-        """What there is to do."""
+        """What there is to do, for the next one who waits if runs were given to this one."""
         return self.seen.look
 
     @property
@@ -110,7 +108,7 @@ async def _answer(request: Request, poll: _Poll) -> Response:
     finally:
         if _newest.get(worker) is mine:
             del _newest[worker]
-    if found.given and found.more:
+    if found.given and found.look.ready:
         at.openings.ring_here(*found.places)
     pool = found.look.pool
     template, paused = pool.get("base_job_template") or {}, bool(pool.get("is_paused"))
@@ -121,14 +119,14 @@ async def _wait(request: Request, at: Context, found: _Found, deadline: float, m
     """Look again whenever there may be something new, until there is or time is over."""
     loop, worker, places = asyncio.get_running_loop(), found.asker.worker_id, found.places
     with at.openings.waiting(worker, *places) as bell:
-        is_new = True
+        is_new, rung = True, False
         while True:
             bell.clear()
             if _newest.get(worker) is not mine or await request.is_disconnected():
                 at.openings.ring_here(*places)
                 return found  # nobody would start what is taken from now on
             if not is_new or found.look.ready or not found.seen.is_still_so(at.openings):
-                found = await run_in_threadpool(_try, at, found.asker)
+                found = await run_in_threadpool(_try, at, found.asker, rung)
             is_new = False
             left = deadline - loop.time()
             if found.given or left <= 0 or at.openings.closed:
@@ -138,41 +136,46 @@ async def _wait(request: Request, at: Context, found: _Found, deadline: float, m
             pauses = [left, LOOK_S]
             if found.look.next_us is not None:
                 pauses.append(max(0.0, (found.look.next_us - at.now_us()) / 1e6))
-            await _rung(bell, min(pauses))
+            rung = await _rung(bell, min(pauses))
 
 
-async def _rung(bell: asyncio.Event, seconds: float) -> None:
+async def _rung(bell: asyncio.Event, seconds: float) -> bool:
+    """Wait for a bell so long; return whether it rang."""
     try:
-        await asyncio.wait_for(bell.wait(), seconds)
+        return await asyncio.wait_for(bell.wait(), seconds)
     except asyncio.TimeoutError:
-        return
+        return False
 
 
 def _first(at: Context, poll: _Poll) -> _Found:
     """Return what got lost on its way, else what there is; what the worker is about to start is alive by its word."""
+    mark = at.openings.mark()
     with at.database.read() as connection:
         asker = _asker(connection, poll)
         unbegun = claims.unbegun(connection, asker.worker_id, poll.have)
+        # Who will not be here when it is looked again is told what there is now, whatever another saw.
+        seen = _seen(at, connection, mark, asker, relies=poll.wait >= LOOK_S)
     for journal in unbegun.starting:
         at.saw(journal, at.now_us())
-    # Who will not be here when it is looked again is told what there is now, whatever another saw.
-    return _take(at, asker, _seen(at, asker, relies=poll.wait >= LOOK_S), unbegun.lost)
+    return _taken(at, asker, seen, unbegun.lost)
 
 
-def _try(at: Context, asker: serving.Asker) -> _Found:
-    """Look again, and take what there is."""
-    return _take(at, asker, _seen(at, asker, relies=True), [])
+def _try(at: Context, asker: serving.Asker, rung: bool) -> _Found:
+    """Take what there is, for who waits: who was rung for asks for it at once, who was not looks first."""
+    if rung and asker.limit > 0:
+        return _claimed(at, asker)
+    mark = at.openings.mark()
+    with at.database.read() as connection:
+        seen = _seen(at, connection, mark, asker, relies=True)
+    return _taken(at, asker, seen, [])
 
 
-def _seen(at: Context, asker: serving.Asker, *, relies: bool) -> Seen:
+def _seen(at: Context, connection: Connection, mark: int, asker: serving.Asker, *, relies: bool) -> Seen:
     """Return what another who asks for the same saw a moment ago, or look. That it was nothing counts only for who ``relies`` on it."""
-
-    def look() -> claims.Look:
-        with at.database.read() as connection:
-            return claims.look(connection, asker, at.now_us())
-
     recent = at.looks.get(_served(asker), at.now_us()) if asker.limit > 0 else None
-    return recent if recent is not None and (relies or recent.look.ready) else at.looks.take(look)
+    if recent is not None and (relies or recent.look.ready):
+        return recent
+    return at.looks.seen(claims.look(connection, asker, at.now_us()), mark)
 
 
 def _asker(connection: Connection, poll: _Poll) -> serving.Asker:
@@ -189,23 +192,36 @@ def _served(asker: serving.Asker) -> Hashable:
     return asker.pool_id, asker.queues, asker.deployments
 
 
-def _take(at: Context, asker: serving.Asker, seen: Seen, lost: list[orders.Claim]) -> _Found:
+def _taken(at: Context, asker: serving.Asker, seen: Seen, lost: list[orders.Claim]) -> _Found:
     """Take what was seen: only then is anything written. ``lost`` is the worker's already."""
-    if at.roll_call.note(asker.pool_id, asker.worker_name, seen.look.places, at.now_us()):
-        at.roll_call.tick()
-    if lost or not seen.look.ready:
-        if asker.limit > 0 and not seen.look.ready:
-            at.looks.put(_served(asker), seen, ready=False)
-        return _Found(lost, asker, seen, more=True)
+    _note(at, asker, seen)
+    if not lost and seen.look.ready and asker.limit > 0:
+        return _claimed(at, asker)
+    if asker.limit > 0 and not seen.look.ready:
+        at.looks.put(_served(asker), seen)
+    return _Found(lost, asker, seen)
 
-    def claim(askers: Sequence[serving.Asker]) -> list[tuple[list[orders.Claim], bool]]:
+
+def _claimed(at: Context, asker: serving.Asker) -> _Found:
+    """Take what there is, with all who ask for the same at this moment."""
+
+    def claim(askers: Sequence[serving.Asker]) -> list[tuple[list[orders.Claim], Seen]]:
+        mark = at.openings.mark()
         given = at.database.write(
             lambda connection: claims.claim(connection, askers, at.now_us(), new_id=at.new_id)
         )
-        return [(to, given.more) for to in given.to]
+        seen = at.looks.seen(given.left, mark)
+        return [(to, seen) for to in given.to]
 
-    given, more = at.together.carry_out(_served(asker), asker, claim)
-    seen = at.looks.put(_served(asker), seen, ready=more)
+    given, seen = at.together.carry_out(_served(asker), asker, claim)
+    _note(at, asker, seen)
+    at.looks.put(_served(asker), seen)
     if given and at.meter is not None:
         at.meter.gave(len(given))
-    return _Found(given, asker, seen, more)
+    return _Found(given, asker, seen)
+
+
+def _note(at: Context, asker: serving.Asker, seen: Seen) -> None:
+    """Note a worker's sign of life, for its pool and for what it asks for."""
+    if at.roll_call.note(asker.pool_id, asker.worker_name, seen.look.places, at.now_us()):
+        at.roll_call.tick()

@@ -46,10 +46,12 @@ class Looks:
         self._clock = clock
         self._kept: dict[Hashable, Seen] = {}
 
-    def take(self, look: Callable[[], Look]) -> Seen:
-        """Take a new look."""
-        mark = self._bells.mark()  # first: what is rung for while it is taken may have been missed
-        return Seen(look(), mark, self._clock())
+    def seen(self, look: Look, mark: int) -> Seen:
+        """Return a look that was taken just now; ``mark`` is where the bells were before its transaction began.
+
+        What was rung for while it was taken may have been missed.
+        """
+        return Seen(look, mark, self._clock())
 
     def get(self, key: Hashable, now_us: int) -> Seen | None:
         """Return what was seen, while it can be relied on; ``now_us`` is the server's time."""
@@ -62,10 +64,8 @@ class Looks:
         is_due = seen.look.next_us is not None and seen.look.next_us <= now_us
         return seen if age_s < NOTHING_S and not is_due and seen.is_still_so(self._bells) else None
 
-    def put(self, key: Hashable, seen: Seen, *, ready: bool) -> Seen:
-        """Remember, and return, a look and whether anything is there for others now."""
+    def put(self, key: Hashable, seen: Seen) -> None:
+        """Remember a look."""
         if len(self._kept) >= _MOST:
             self._kept = {}
-        at_s = self._clock() if ready else seen.at_s
-        self._kept[key] = seen = seen._replace(look=seen.look._replace(ready=ready), at_s=at_s)
-        return seen
+        self._kept[key] = seen

@@ -38,7 +38,7 @@ class Look(NamedTuple):
     ready: bool
     """Whether runs could be given to it now."""
     next_us: int | None
-    """When the next run is planned for that is not due yet."""
+    """When the next run is planned for that is not due yet, where there is room for it; only said when nothing is ready."""
     pool: Row
     """The pool as it is now: ``is_paused``, ``base_job_template``; empty without one."""
 
@@ -50,14 +50,17 @@ def look(connection: Connection, asker: Asker, now_us: int) -> Look:
     if not places:
         return Look(places, False, None, scope.pool)
     found = serving.allocate(connection, asker, scope, Window(now_us), lock=False)
-    next_us = serving.next_us(connection, scope, now_us)
-    return Look(places, bool(found.taken or found.cancelled), next_us, scope.pool)
+    ready = bool(found.taken or found.cancelled)
+    return Look(places, ready, None if ready else serving.next_us(connection, scope, now_us), scope.pool)
 
 
 def claim(
     connection: Connection, askers: Sequence[Asker], now_us: int, *, new_id: Callable[[], str]
 ) -> Given:
-    """Give due runs to those who ask for runs of the same places, each his share, and end those that a limit cancels."""
+    """Give due runs to those who ask for runs of the same places, each his share, and end those that a limit cancels.
+
+    Says as well what is left, as :func:`look` does: who was told that there is something new need not look first.
+    """
     most = [min(asker.limit, serving.MOST) for asker in askers]
     scope = serving.scope(connection, askers[0], lock=True)
     found, rows = _take(connection, askers[0]._replace(limit=sum(most)), scope, now_us)
@@ -74,7 +77,9 @@ def claim(
     given: list[list[orders.Claim]] = [[] for _ in askers]
     for one, claimed in zip(begun, told, strict=True):
         given[one.asker].append(claimed)
-    return Given(given, found.more)
+    places = [id for group in scope.groups for id in group]
+    next_us = None if begun or found.more else serving.next_us(connection, scope, now_us)
+    return Given(given, Look(places, found.more, next_us, scope.pool))
 
 
 class Given(NamedTuple):
@@ -82,8 +87,8 @@ class Given(NamedTuple):
 
     to: list[list[orders.Claim]]
     """The runs that each of those who asked was given."""
-    more: bool
-    """Whether there may be runs for others: some are left, or somebody holds them at this moment."""
+    left: Look
+    """What there is for others: it is ready when some are left, or somebody holds them at this moment."""
 
 
 class _Begun(NamedTuple):

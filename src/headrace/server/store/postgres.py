@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import select as selecting
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Table, cast, create_engine, event, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT, Insert, array, insert
 from sqlalchemy.engine import URL, Connection, ExceptionContext
+from sqlalchemy.exc import InvalidatePoolError
 
 from headrace.errors import SettingError
 
@@ -29,6 +33,12 @@ for _table in metadata.tables.values():
     for _index in _table.indexes:
         if "where" in _index.info:
             _index.dialect_options["postgresql"]["where"] = _index.info["where"]
+
+ASKED_AFTER_S = 5.0
+"""For how long a connection may lie unused before it is asked whether it is alive, when next it is needed."""
+
+_USED = "headrace_used"
+"""When a connection was last given back, by the monotonic clock."""
 
 LEAST_CONNECTIONS = 6
 """Of a server: two that write, since writes that shared one would share its locks too, and four that read."""
@@ -105,14 +115,45 @@ def open_engine(url: URL, *, writer: bool, pool_size: int, cache_kib: int) -> En
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=60,
-        pool_pre_ping=True,
         connect_args={name: value for name, value in connecting.items() if name not in url.query},
         execution_options=options,
     )
     event.listen(engine, "handle_error", _give_up_what_is_out_of_step)
+    _give_up_what_is_dead(engine)
     if writer:
         turns.watch(engine)
     return engine
+
+
+def _give_up_what_is_dead(engine: Engine) -> None:
+    """Give out no connection that PostgreSQL has ended, as far as that can be known before it is used.
+
+    To ask it takes longer than most statements. So it is asked after a pause, and at once when something came that nobody
+    has asked for: that it was terminated, as a rule.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _back(_driver: Any, record: Any) -> None:
+        record.info[_USED] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _out(driver: Any, record: Any, _proxy: Any) -> None:
+        idle_s = time.monotonic() - record.info.get(_USED, math.inf)
+        if idle_s < ASKED_AFTER_S and not _has_news(driver):
+            return
+        try:
+            engine.dialect.do_ping(driver)
+        except psycopg.Error as error:
+            raise InvalidatePoolError("The connection was ended meanwhile.") from error
+
+
+def _has_news(driver: Any) -> bool:
+    """Say whether something is there to be read from a connection that waits for nothing."""
+    if driver.closed:
+        return True
+    poll = selecting.poll()
+    poll.register(driver.fileno(), selecting.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _give_up_what_is_out_of_step(context: ExceptionContext) -> None:

@@ -213,8 +213,10 @@ def _waiting(column: ColumnElement[str]) -> list[ColumnElement[bool]]:
 
 
 def next_us(connection: Connection, scope: Scope, now_us: int) -> int | None:
-    """Return when the next run is planned for that is not due yet."""
-    ids = [id for group in scope.groups for id in group]
+    """Return when the next run is planned for that is not due yet, of those places that have room."""
+    ids = [id for group in scope.groups if _may_serve(scope, group) for id in group]
+    if not ids:
+        return None
     return connection.execute(_select_next(scope.column), {"ids": ids, "now": now_us}).scalar()
 
 
