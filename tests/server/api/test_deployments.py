@@ -371,6 +371,29 @@ def test_many_runs_are_made_at_once(api: Api) -> None:
     assert api.post(f"/deployments/{id}/create_flow_run/bulk", json=[{}] * 201).status_code == 422
 
 
+def test_many_runs_of_every_kind_are_made_at_once(api: Api) -> None:
+    """Each as if it were alone: in its own state and queue, once by a key, in the order in which they are asked for."""
+    pool(api)
+    id = deploy(api, work_pool_name="alpha", tags=["t"])["id"]
+    states = [{"type": "PENDING"}, {"type": "SCHEDULED"}, {"type": "RUNNING"}, None]
+    plain = [{"parameters": {"n": n}, "state": states[n % 4]} for n in range(120)]
+    keyed = [{"idempotency_key": "k", "name": name} for name in ("first", "second")]
+    missing = {"parent_task_run_id": MISSING}
+    body = [*plain, *keyed, missing, {"work_queue_name": "fast"}, {"name": "last"}]
+    results = api.post(f"/deployments/{id}/create_flow_run/bulk", json=body).json()["results"]
+    made = [one["flow_run_id"] and api.get(f"/flow_runs/{one['flow_run_id']}").json() for one in results]
+
+    assert [one["status"] for one in results] == ["CREATED"] * 122 + ["FAILED"] + ["CREATED"] * 2
+    assert "parent_task_run_id" in results[122]["error"]
+    assert [run["parameters"]["n"] for run in made[:120]] == list(range(120))
+    assert [run["state_type"] for run in made[:4]] == ["PENDING", "SCHEDULED", "RUNNING", "SCHEDULED"]
+    assert (made[120]["id"], made[120]["name"]) == (made[121]["id"], "first")
+    assert (made[123]["work_queue_name"], made[124]["work_queue_name"]) == ("fast", "default")
+    assert (made[124]["name"], made[124]["tags"]) == ("last", ["t"])
+    due = [run["next_scheduled_start_time"] for run in made[1:48:2]]
+    assert due == sorted(set(due))
+
+
 def test_a_deployment_is_paused_and_goes_on(api: Api) -> None:
     """Paused, it can still be run by hand."""
     id = deploy(api)["id"]

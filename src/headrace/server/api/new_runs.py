@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -58,24 +58,40 @@ def insert(
     Raises:
         HTTPException: 409, when the task run that is to stand for it is not there.
     """
-    now_us = row["created_us"]
     if row["parent_task_run_id"] is not None:
         row = {**row, "parent_flow_run_id": _parent_of(connection, row["parent_task_run_id"])}
-    proposal = proposal_of(body.state) if body.state is not None else usual
-    columns = first_state(row, proposal, is_flow=True, now_us=now_us, id=at.new_id())
-    flow_runs.create(connection, {**row, **columns})
+    [made] = insert_all(connection, at, [with_state(at, row, body, usual)])
     if row["parent_task_run_id"] is not None:  # now, as flow runs are locked before task runs
         task_runs.change(connection, row["parent_task_run_id"], {"child_flow_run_id": row["id"]})
-    made = flow_runs.get(connection, row["id"], now_us)
-    assert made is not None
     return made
+
+
+def with_state(
+    at: Context, row: Json, body: FlowRunCreate | DeploymentFlowRunCreate, usual: Proposal
+) -> Json:
+    """Return all columns of a new run: in the state that was asked for, or else in the ``usual`` one."""
+    proposal = proposal_of(body.state) if body.state is not None else usual
+    return row | first_state(row, proposal, is_flow=True, now_us=row["created_us"], id=at.new_id())
+
+
+def insert_all(connection: Connection, at: Context, rows: Sequence[Json]) -> list[Json]:
+    """Insert runs, given all of their columns, by a few statements; return the contract's objects."""
+    flow_runs.create(connection, rows)
+    return flow_runs.in_order(connection, [row["id"] for row in rows], at.now_us())
 
 
 def publish(at: Context, run: Json, before: Json | None) -> None:
     """Tell listeners of the state that a run has entered."""
-    if run["state"] is not None:
-        at.feed.publish(state_event(run, before, at.now_us()))
-    at.openings.ring(run["work_queue_id"], run["deployment_id"])  # work for a worker, or room for other work
+    publish_all(at, [(run, before)])
+
+
+def publish_all(at: Context, runs: Sequence[tuple[Json, Json | None]]) -> None:
+    """Tell listeners of the states that runs have entered, each with the state that it was in before."""
+    for run, before in runs:
+        if run["state"] is not None:
+            at.feed.publish(state_event(run, before, at.now_us()))
+    places = {run[name] for run, _ in runs for name in ("work_queue_id", "deployment_id")}
+    at.openings.ring(*places)  # work for a worker, or room for other work
 
 
 def policy_of(policy: FlowRunPolicy) -> Json:

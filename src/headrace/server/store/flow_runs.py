@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import bindparam, func, select, update
@@ -168,9 +168,13 @@ def ids(connection: Connection, scope: Scope, limit: int) -> list[str]:
     return list(connection.execute(select(_c.id).where(where).order_by(_c.id.desc()).limit(limit)).scalars())
 
 
-def create(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Insert a row; ``values`` are its columns."""
-    insert_many(connection, flow_runs, [dict(values)])
+def create(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows, each of them columns."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row), []).append(dict(row))
+    for some in alike.values():
+        insert_many(connection, flow_runs, some)
 
 
 def change(connection: Connection, id: str, changes: Mapping[str, Any]) -> bool:
