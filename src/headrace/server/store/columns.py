@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -47,11 +48,13 @@ class Id(TypeDecorator[str]):
             return value
         return id_bytes(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """Turn what the database stores into text."""
-        if value is None or dialect.name != "sqlite":
-            return value  # type: ignore[no-any-return]  # the driver's text, as it is
-        return id_text(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002
+        """Return what turns what the database stores into text: PostgreSQL's driver says it as text already."""
+        return _id_or_none if dialect.name == "sqlite" else None
+
+
+def _id_or_none(value: bytes | None) -> str | None:
+    return None if value is None else id_text(value)
 
 
 class Json(TypeDecorator[Any]):

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from .columns import Id
+from .columns import Id, id_bytes
 from .tables import metadata
 
 Row = tuple[Any, ...]
@@ -59,7 +59,7 @@ class RawId(TypeDecorator[bytes]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> bytes | None:
         """Turn what the database stores into bytes."""
-        raw: bytes | None = value if value is None or dialect.name == "sqlite" else value.bytes
+        raw: bytes | None = value if value is None or dialect.name == "sqlite" else id_bytes(value)
         return raw
 
 

@@ -25,7 +25,7 @@ _q = work_queues.c
 _d = deployments.c
 
 _AHEAD = 4
-"""Candidates that are looked at for each that a worker takes, so that those which wait for a limit hide few."""
+"""Candidates that are looked at for each that a worker takes, where deployments have limits: so those that wait hide few."""
 
 ROUNDS = 20
 """How often candidates of full deployments are passed over for others."""
@@ -128,21 +128,8 @@ def allocate(
     capacity = min(asker.limit, most)
     if capacity <= 0 or (scope.pool_free is not None and scope.pool_free <= 0):
         return Allocation([], [])
-    limits: dict[str, Room] = {}
-    full: set[str] = set()
-    for _ in range(ROUNDS):
-        found = [
-            (group, _due_in(connection, scope.column, group, window, capacity * _AHEAD, full, passed))
-            for group in scope.groups
-            if _may_serve(scope, group)
-        ]
-        candidates = [run for _, due in found for run in due]
-        new = {run.deployment for run in candidates if run.deployment is not None} - limits.keys()
-        limits |= _deployment_rooms(connection, new)
-        waiting = {id for id, room in limits.items() if room.free <= 0 and not room.cancels} - full
-        if not waiting & {run.deployment for run in candidates}:
-            break
-        full |= waiting
+    found, limits, rows = _candidates(connection, scope, window, capacity, passed)
+    candidates = [run for _, due in found for run in due]
     if lock:  # all at once, so that they are locked in order; only what is counted then is exact
         met = {run.deployment for run in candidates if run.deployment is not None}
         limited = [id for id in met if limits[id].free < _UNLIMITED]
@@ -153,8 +140,45 @@ def allocate(
     shared = share_out(
         candidates, capacity=capacity, pool=scope.pool_free, queues=scope.queues, deployments=rooms
     )
-    unseen = [group for group, due in found if len(due) >= capacity * _AHEAD]
+    unseen = [group for group, due in found if len(due) >= rows]
     return shared._replace(more=shared.more or _may_hold_more(scope, unseen, shared.taken, candidates))
+
+
+class _Candidates(NamedTuple):
+    """Runs that could be given, as far as was looked."""
+
+    found: list[tuple[list[str], list[Due]]]
+    """Of each group that has room, in the order in which they are served."""
+    limits: dict[str, Room]
+    """The room of their deployments."""
+    rows: int
+    """How many were asked for of each group at most."""
+
+
+def _candidates(
+    connection: Connection, scope: Scope, window: Window, capacity: int, passed: Collection[str]
+) -> _Candidates:
+    """Look at one run more than is taken, which tells that there are more; at more of them where deployments have limits."""
+    limits: dict[str, Room] = {}
+    full: set[str] = set()
+    rows = capacity + 1
+    for _ in range(ROUNDS):
+        found = [
+            (group, _due_in(connection, scope.column, group, window, rows, full, passed))
+            for group in scope.groups
+            if _may_serve(scope, group)
+        ]
+        met = {run.deployment for _, due in found for run in due if run.deployment is not None}
+        limits |= _deployment_rooms(connection, met - limits.keys())
+        cut_short = any(len(due) >= rows for _, due in found)
+        if cut_short and rows < capacity * _AHEAD and any(room.free < _UNLIMITED for room in limits.values()):
+            rows = capacity * _AHEAD
+            continue
+        waiting = {id for id, room in limits.items() if room.free <= 0 and not room.cancels} - full
+        if not waiting & met:
+            break
+        full |= waiting
+    return _Candidates(found, limits, rows)
 
 
 def _may_hold_more(
