@@ -23,10 +23,18 @@ _START_S = 30.0
 class Server:
     """One server on a home folder of its own, on loopback, always on the same port.
 
-    ``database_url`` is another database than the home folder's SQLite file.
+    ``database_url`` is another database than the home folder's SQLite file; ``source`` is a folder with other code
+    than this checkout's, its ``src``.
     """
 
-    def __init__(self, home: Path, *, lease_s: float | None = None, database_url: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        lease_s: float | None = None,
+        database_url: str | None = None,
+        source: Path | None = None,
+    ) -> None:
         self.home = home
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -35,6 +43,8 @@ class Server:
             self._environ["HEADRACE_SERVER_LEASE_SECONDS"] = lease_s
         if database_url is not None:
             self._environ["HEADRACE_DATABASE_URL"] = database_url
+        if source is not None:
+            self._environ["PYTHONPATH"] = source
 
     @property
     def url(self) -> str:
