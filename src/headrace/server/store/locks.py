@@ -13,7 +13,9 @@ only ever add to them, and one server at a time puts them together. The lock on 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Select, Table, delete, select
@@ -54,12 +56,13 @@ ORDER: tuple[Table, ...] = (
 )
 """Every kind of row that is written after it was made, the first to be locked first."""
 
-_PLACE = {table.name: place for place, table in enumerate(ORDER)}
+PLACE: Mapping[str, int] = MappingProxyType({table.name: place for place, table in enumerate(ORDER)})
+"""Where each table stands in the order, by its name."""
 
 
 def in_order(*kinds: Table) -> list[Table]:
     """Return tables in the order in which their rows are locked: for who has to do the same to rows of each."""
-    return sorted(kinds, key=lambda table: _PLACE[table.name])
+    return sorted(kinds, key=lambda table: PLACE[table.name])
 
 
 Where = ColumnElement[bool]
@@ -111,7 +114,7 @@ def shared(kind: Table, statement: S) -> S:
 
 
 def _saying(kind: Table, statement: S, skip_locked: bool = False) -> S:
-    return statement.execution_options(**{SAID: _of_select(_PLACE[kind.name], skip_locked)})
+    return statement.execution_options(**{SAID: _of_select(PLACE[kind.name], skip_locked)})
 
 
 @cache

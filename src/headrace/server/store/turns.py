@@ -11,18 +11,15 @@ records the rows themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Engine, Table, event
 from sqlalchemy.engine import Connection
 
-from .locks import ORDER, SAID, Locks
+from .locks import ORDER, PLACE, SAID, Locks
 from .tables import metadata
 
-_PLACE: Mapping[str, int] = MappingProxyType({table.name: place for place, table in enumerate(ORDER)})
 _TURN = "headrace_turn"
 """Where a connection keeps what its transaction has locked."""
 
@@ -97,7 +94,7 @@ def of_insert(table: Table, *, meets: bool | None = None) -> Locks:
     referred = [key.column.table for key in table.foreign_keys]
     if _has_keys(table) if meets is None else meets:
         return Locks(_places(*referred, table), again=True)
-    return Locks(_places(*referred), again=True, makes=_PLACE.get(table.name))
+    return Locks(_places(*referred), again=True, makes=PLACE.get(table.name))
 
 
 def _has_keys(table: Table) -> bool:
@@ -107,7 +104,7 @@ def _has_keys(table: Table) -> bool:
 
 
 def _places(*tables: Table) -> tuple[int, ...]:
-    return tuple(sorted({_PLACE[table.name] for table in tables if table.name in _PLACE}))
+    return tuple(sorted({PLACE[table.name] for table in tables if table.name in PLACE}))
 
 
 def _taken_with(table: Table) -> list[Table]:
