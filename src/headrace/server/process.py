@@ -160,9 +160,14 @@ def _load(settings: Settings) -> FastAPI:
 
         return create_app(settings)
     finally:
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        spare_the_collector()
         gc.enable()
+
+
+def spare_the_collector() -> None:
+    """Let the garbage collector look rarely, and never through what is loaded by now."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _run(
