@@ -194,9 +194,9 @@ def _served(asker: serving.Asker) -> Hashable:
 
 def _taken(at: Context, asker: serving.Asker, seen: Seen, lost: list[orders.Claim]) -> _Found:
     """Take what was seen: only then is anything written. ``lost`` is the worker's already."""
-    _note(at, asker, seen)
     if not lost and seen.look.ready and asker.limit > 0:
         return _claimed(at, asker)
+    _note(at, asker, seen)
     if asker.limit > 0 and not seen.look.ready:
         at.looks.put(_served(asker), seen)
     return _Found(lost, asker, seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -38,6 +38,14 @@ class _Prepared(NamedTuple):
     """How each value becomes what the driver takes; ``None``: it is that already."""
     defaults: dict[str, Any]
     """Values of the columns that rows do not name."""
+
+
+def alike(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    """Put together rows that name the same columns, in whatever order, as the functions below take them."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(tuple(sorted(row)), []).append(dict(sorted(row.items())))
+    return found.values()
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from headrace.model.clock import iso
 
 from . import flows, locks, pages, run_json, tally_plans
-from .bulk import insert_many
+from .bulk import alike, insert_many
 from .filters import Matcher, Scope, Where, flow_run_order, state_parts
 from .tables import flow_runs
 
@@ -170,10 +170,7 @@ def ids(connection: Connection, scope: Scope, limit: int) -> list[str]:
 
 def create(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, each of them columns."""
-    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        alike.setdefault(tuple(row), []).append(dict(row))
-    for some in alike.values():
+    for some in alike(rows):
         insert_many(connection, flow_runs, some)
 
 

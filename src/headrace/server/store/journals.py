@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from headrace.client.port import Command
 
 from . import locks
-from .bulk import update_many
+from .bulk import alike, update_many
 from .tables import commands as commands_table
 from .tables import journals
 
@@ -75,10 +75,7 @@ def _begin(kind: ModuleType) -> Any:
 
 def save(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write columns of journals that are there and that the transaction holds already."""
-    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        alike.setdefault(tuple(row), []).append(row)
-    for some in alike.values():
+    for some in alike(rows):
         update_many(connection, journals, ("id",), some)
 
 

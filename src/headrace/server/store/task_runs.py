@@ -130,11 +130,7 @@ def _create_if_free(connection: Connection, values: Mapping[str, Any]) -> bool:
 
 def change_many(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Change columns of runs that the transaction holds; each row is the columns that change, and the id."""
-    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        if len(row) > 1:
-            alike.setdefault(tuple(sorted(row)), []).append(dict(sorted(row.items())))
-    for some in alike.values():
+    for some in bulk.alike(row for row in rows if len(row) > 1):
         bulk.update_many(connection, task_runs, ("id",), some)
 
 
